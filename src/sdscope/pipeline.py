@@ -25,14 +25,14 @@ log = logging.getLogger("sdscope")
 class StableDiffusion:
     """pipe(prompt, negative_prompt, height, width, ...) -> a picture
 
-    prompt, negative_prompt  what to paint, what to keep away from: a text each, or lists of B texts
+    prompt, negative_prompt  what to paint, what to keep away from: texts, or lists of B texts
     height, width            in pixels, multiples of 8; None: what the model was trained for
     num_inference_steps      1 to 999
-    guidance_scale           how strictly to follow the prompt; 1 or less: no guidance, half the work
+    guidance_scale           how strictly to follow the prompt; 1 or less: no guidance
     seed                     the same seed, the same picture; a list: one for each prompt
-    callback                 called after each step with a dict: i, t, and as (B, 4, h, w) latents (that
-                             the UNet was given), noise_uncond (None without guidance), noise_cond,
-                             noise (that the scheduler was given), pred_x0
+    callback                 gets a dict after each step: i, t, and as (B, 4, h, w)
+                             latents (that the UNet was given), noise_uncond (None without
+                             guidance), noise_cond, noise (that the scheduler was given), pred_x0
 
     What is wrong with an input is an SdscopeError: one line, before any work.
     """

@@ -258,7 +258,7 @@ class BasicTransformerBlock(nn.Module):
 
 # region cross_attention
 class Attention(nn.Module):
-    """softmax(Q K^T / sqrt(d)) V. Words go in here: Q from the picture, K and V from the words."""
+    """softmax(Q K^T / sqrt(d)) V: Q asks from the picture, K and V answer from the words."""
 
     def __init__(self, dim, context_dim, heads, bias=False):
         super().__init__()
