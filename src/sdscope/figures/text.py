@@ -1,0 +1,103 @@
+"""Figures of the first step: words become ids, ids become vectors."""
+
+from __future__ import annotations
+
+import torch
+from matplotlib.font_manager import FontProperties
+from matplotlib.patches import FancyBboxPatch
+from matplotlib.textpath import TextPath
+
+from ..trace import END, Tokens
+from .base import INK, LATENTS, MUTED, SIGNED, WIDTH, Board, plot
+
+
+SPECIAL = {"<|startoftext|>": "start", END: "end"}
+
+
+def readable(string: str) -> str:
+    """A vocabulary's string as people know it: without the mark of a word's end, `</w>`."""
+    return SPECIAL.get(string, string.removesuffix("</w>"))
+
+
+def used(tokens: Tokens) -> int:
+    """How many tokens there are up to the first end token, itself included."""
+    return tokens.strings.index(END) + 1 if END in tokens.strings else len(tokens.strings)
+
+
+@plot
+def token_strip(tokens: Tokens, width=WIDTH):
+    """Each token in a box, its id below; the padding as one last box."""
+    n = used(tokens)
+    boxes = [(readable(s), str(i), MUTED if s in SPECIAL else LATENTS) for s, i in zip(tokens.strings[:n], tokens.ids)]
+    if n < len(tokens.ids):
+        boxes.append((f"padding × {len(tokens.ids) - n}", str(tokens.ids[-1]), MUTED))
+    x, row, placed = 2, 0, []
+    for string, number, colour in boxes:
+        w = max(text_width(string, 16), 30) + 24
+        if x + w > width:
+            x, row = 2, row + 1
+        placed.append((x, row, w, string, number, colour))
+        x += w + 8
+    board = Board(width, (row + 1) * 88)
+    axes = board.axes(0, 0, width, board.height, frame=False)
+    axes.set(xlim=(0, width), ylim=(board.height, 0))
+    for x, row, w, string, number, colour in placed:
+        y = row * 88 + 4
+        axes.add_patch(FancyBboxPatch((x + 4, y + 4), w - 8, 36, "round,pad=4", fc="white", ec=colour, lw=1.6))
+        board.text(x + w / 2, y + 22, string, 16, colour if colour == MUTED else INK, ha="center")
+        board.text(x + w / 2, y + 62, number, 15, colour, ha="center", family="DejaVu Sans Mono")
+    return board
+
+
+def text_width(string: str, size: float) -> float:
+    """In CSS pixels."""
+    path = TextPath((0, 0), string, size=size, prop=FontProperties(family="DejaVu Sans")) if string.strip() else None
+    return path.get_extents().width if path else 0
+
+
+@plot
+def embedding(tokens: Tokens, values: torch.Tensor, rows=12):
+    """(77, D) as a picture: a row for each token, the padding squeezed together below."""
+    n = min(used(tokens), rows)
+    high, margin, width = 25, 110, 450
+    board = Board(margin + width, 34 + n * high + 56)
+    limit = float(values.abs().quantile(0.995))
+    look = dict(cmap=SIGNED, vmin=-limit, vmax=limit, aspect="auto", interpolation="none")
+    board.text(margin, 16, f"{values.shape[0]} tokens, {values.shape[1]} numbers each")
+    axes = board.axes(margin, 34, width, n * high, frame=False)
+    drawn = axes.imshow(values[:n], **look)
+    for i, string in enumerate(tokens.strings[:n]):
+        board.text(margin - 10, 34 + (i + 0.5) * high, readable(string), ha="right")
+    rest = board.axes(margin, 34 + n * high + 8, width, 46, frame=False)
+    rest.imshow(values[n:], **look)
+    board.text(margin - 10, 34 + n * high + 31, f"{len(values) - n} more", color=MUTED, ha="right")
+    bar = board.figure.colorbar(drawn, cax=board.axes(margin + width - 120, 10, 80, 12), orientation="horizontal")
+    bar.set_ticks([])
+    board.text(margin + width - 126, 16, f"{-limit:.1f}", ha="right")
+    board.text(margin + width - 34, 16, f"{limit:.1f}")
+    return board
+
+
+def last_tokens(pipe, texts: list[str]) -> torch.Tensor:
+    """(n, D): for each text the vector of its end token, the one that has seen all of it."""
+    ids = pipe.tokenizer(texts).input_ids
+    return torch.stack([embeds[len(i) - 1] for i, embeds in zip(ids, pipe.encode_prompt(texts, [], False).cpu())])
+
+
+@plot
+def similarity(texts: list[str], vectors: torch.Tensor):
+    """Cosine of the angle between every two of the vectors (n, D)."""
+    unit = vectors / vectors.norm(dim=1, keepdim=True)
+    cosine = (unit @ unit.T).numpy()
+    n, cell, margin = len(texts), 31, 130
+    board = Board(margin + n * cell + 70, 90 + n * cell)
+    axes = board.axes(margin, 88, n * cell, n * cell, frame=False)
+    axes.imshow(cosine, cmap=SIGNED, vmin=-1, vmax=1)
+    for i, text in enumerate(texts):
+        board.text(margin - 10, 88 + (i + 0.5) * cell, text, ha="right")
+        board.text(margin + (i + 0.4) * cell, 80, text, ha="left", va="bottom", rotation=40, rotation_mode="anchor")
+        for j in range(n):
+            dark = abs(cosine[i, j]) > 0.75
+            value = f"{cosine[i, j]:.1f}".replace("-0.0", "0.0")
+            axes.text(j, i, value, ha="center", va="center", color="white" if dark else INK, size=10.1)
+    return board
