@@ -1,0 +1,84 @@
+# make talk     the deck, served at http://localhost:3030 (another port: make talk PORT=3031)
+# make build    the deck as static files in dist/, for any host under any path
+# make test     everything: the package, the notebooks, the deck in a real browser
+# make shots    a picture of every slide at every click, in .build/shots/
+# make clean    removes what was made; .venv/ and node_modules/ stay
+#
+# Needed: Python 3.11, 3.12 or 3.13 and make. The rest is installed here, in .venv/ and node_modules/.
+# What is up to date is not made again.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+.PHONY: talk build test shots clean help
+
+PORT ?= 3030
+FITS   := import ensurepip, sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do $$p -c "$(FITS)" 2>/dev/null && echo $$p && break; done)
+
+PACKAGE   := $(shell find src/sdscope -type f -not -path '*/__pycache__/*')
+NOTEBOOKS := $(wildcard notebooks/*.ipynb)
+DECK      := slides.en.md vite.config.ts $(shell find slides -type f)
+
+# What stands for each part being done.
+INSTALLED := .venv/.installed
+NODE      := .venv/bin/node
+MODULES   := node_modules/.package-lock.json
+FIGURES   := .build/figures
+BUILT     := dist/index.html
+
+say = @printf '\n== %s\n' "$(strip $(1))"
+
+help:
+	@sed -n 's/^# //p; /^$$/q' Makefile
+
+talk: $(BUILT)
+	@.venv/bin/python tools/serve.py dist --port $(PORT)
+
+build: $(BUILT)
+	@echo "dist/ is up to date: $$(du -sh dist | cut -f1)"
+
+test: $(BUILT)
+	$(call say,A browser)
+	@.venv/bin/python tools/browser.py
+	$(call say,The notebooks once more (into .build/rerun/))
+	@rm -rf .build/rerun
+	@SDSCOPE_OUT="$(CURDIR)/.build/rerun" .venv/bin/python -m pytest --nbmake --nbmake-timeout=900 -v notebooks
+	$(call say,The package and the deck)
+	@.venv/bin/python -m pytest
+
+shots: $(BUILT)
+	@.venv/bin/python tools/shots.py
+
+clean:
+	rm -rf dist public embed .build
+
+$(INSTALLED): requirements.txt pyproject.toml
+	$(call say,Python packages into .venv/ (some minutes the first time))
+	@[ -x .venv/bin/python ] || '$(PYTHON)' -c "$(FITS)" 2>/dev/null || { \
+	  echo "Needed: Python 3.11, 3.12 or 3.13 with its venv module. Name one: make talk PYTHON=/path/to/python3"; exit 2; }
+	@[ -x .venv/bin/python ] || '$(PYTHON)' -m venv .venv
+	@.venv/bin/pip install --disable-pip-version-check -r requirements.txt
+	@.venv/bin/pip install --disable-pip-version-check --no-deps --quiet -e .
+	@touch $@
+
+$(NODE): tools/node.sh | $(INSTALLED)
+	@tools/node.sh
+
+$(MODULES): package-lock.json | $(NODE)
+	$(call say,The deck's packages into node_modules/ (about a minute))
+	@PATH="$(CURDIR)/.venv/bin:$$PATH" PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD=1 npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+$(FIGURES): $(PACKAGE) $(NOTEBOOKS) $(INSTALLED)
+	$(call say,The notebooks: figures into public/ and excerpts into embed/)
+	@.venv/bin/python -m sdscope.figures
+	@mkdir -p $(@D) && touch $@
+
+# Built beside its place, so that dist/ is never half a deck.
+$(BUILT): $(DECK) $(FIGURES) $(MODULES) | $(NODE)
+	$(call say,The deck: static files into dist/)
+	@PATH="$(CURDIR)/.venv/bin:$$PATH" node node_modules/.bin/slidev build slides.en.md --base ./ --out .build/dist
+	@rm -rf dist .build/dist/_redirects && mv .build/dist dist
+	@touch $@

@@ -1,0 +1,104 @@
+"""What the slides name exists: code regions and their lines, excerpts, figures, numbers. Needs what `make build` made."""
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PUBLIC = ROOT / "public"
+ENTRY = ROOT / "slides.en.md"
+
+# Slidev's own patterns: @slidev/cli, node/syntax/snippet.ts
+INCLUDE = re.compile(r"^[ \t]*<<<[ \t]*(\S.*?)(#[\w-]+)?[ \t]*(?:[ \t](\S+?))?[ \t]*(\{.*)?$", re.M)
+START = re.compile(r"^\s*#\s*#?region\b\s*(.*?)\s*$")
+END = re.compile(r"^\s*#\s*#?endregion\b\s*(.*?)\s*$")
+
+FIGURE = re.compile(r"[\w-]+\.(?:webp|png|svg|jpg)\b")
+FACT = re.compile(r"""<Fact\b[^>]*\bid="([^"]+)"|\bfacts\['([^']+)'\]|\bshape\('([^']+)'\)""")
+ELSEWHERE = re.compile(r"""\b(?:src|srcset|poster|data)\s*=\s*["'](?:https?:)?//|url\(\s*["']?(?:https?:)?//|!\[[^]]*\]\(\s*(?:https?:)?//
+    |^\s*(?:background|image|url|favicon|ogImage)\s*:\s*["']?https?://|@import\s+["'](?:https?:)?//|<link\b[^>]*https?://""", re.M | re.X)
+
+
+def pages():
+    """Every page of the deck, in order: those the entry names."""
+    names = re.findall(r"^src:\s*(\S+)", ENTRY.read_text(), re.M)
+    return [ROOT / name for name in names]
+
+
+def sources():
+    """All that is the deck: the entry, its pages, components, layouts, styles."""
+    return [ENTRY, *pages(), *(p for p in (ROOT / "slides").rglob("*") if p.suffix in {".vue", ".ts", ".css"})]
+
+
+def region(path, name):
+    """The lines of a region as Slidev cuts them, or None. Slidev itself inlines the whole file when it finds none."""
+    lines, depth, kept = path.read_text().splitlines(), 0, []
+    for line in lines:
+        start, end = START.match(line), END.match(line)
+        if start and start[1] == name:
+            depth += 1
+        elif depth and end and end[1] in (name, ""):
+            depth -= 1
+            if depth == 0:
+                return kept
+        elif depth and not start and not end:
+            kept.append(line)
+    return None
+
+
+def dark(lines, meta):
+    """What `{1|2-3|/text/}` wants to light and `lines` do not hold: numbers and texts (slides/setup/transformers.ts)."""
+    lights = re.match(r"\{(?!\w+:)([^}]*)\}", meta or "")
+    texts = re.findall(r"/([^/|]+)/", lights[1]) if lights else []
+    numbers = re.findall(r"\d+", re.sub(r"/[^/|]+/", "", lights[1])) if lights else []
+    return [t for t in texts if not any(t in line for line in lines)] + [n for n in numbers if int(n) > len(lines)]
+
+
+def includes():
+    for page in pages():
+        for match in INCLUDE.finditer(page.read_text()):
+            yield page, match
+
+
+def name_of(include):
+    page, match = include
+    return f"{page.name}:{match.string.count(chr(10), 0, match.start()) + 1} {match[1]}{match[2] or ''}"
+
+
+def test_every_page_of_the_entry_exists_and_every_page_is_in_the_entry():
+    assert sorted(pages()) == sorted((ROOT / "slides/pages/en").glob("*.md"))
+
+
+@pytest.mark.parametrize("include", list(includes()), ids=name_of)
+def test_code_on_a_slide_is_there_with_the_lines_it_lights(include):
+    page, (path, anchor, meta) = include[0], include[1].group(1, 2, 4)
+    path = ROOT / path.removeprefix("@/") if path.startswith("@/") else page.parent / path
+    assert path.is_file(), "no such file"
+    lines = region(path, anchor[1:]) if anchor else path.read_text().splitlines()
+    assert lines is not None, f"no `# region {anchor[1:]}` with its end"
+    assert lines and dark(lines, meta) == []
+
+
+def test_the_line_below_a_code_block_names_what_is_there():
+    for page in pages():
+        for at in re.findall(r'<Source\b[^>]*\bat="([^"]+)"', page.read_text()):
+            file, _, name = at.partition("#")
+            path = ROOT / file if "/" in file else ROOT / "src/sdscope" / file
+            assert path.is_file() and (not name or region(path, name)), f"{page.name}: {at}"
+
+
+def test_every_figure_on_a_slide_was_made_by_a_notebook():
+    made = json.loads((PUBLIC / "manifest.json").read_text())["figures"]
+    named = {(name, source.name) for source in sources() for name in FIGURE.findall(source.read_text())}
+    assert named and [f"{source}: {name}" for name, source in sorted(named) if name not in made] == []
+
+
+def test_every_number_on_a_slide_was_counted():
+    facts = json.loads((PUBLIC / "facts.json").read_text())
+    named = {next(filter(None, m)) for source in sources() for m in FACT.findall(source.read_text())}
+    assert named and sorted(named - set(facts)) == []
+
+
+def test_nothing_on_a_slide_comes_from_elsewhere():
+    assert [f"{s.name}: {m[0]}" for s in sources() for m in ELSEWHERE.finditer(s.read_text())] == []

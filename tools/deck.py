@@ -1,0 +1,91 @@
+"""The built deck in a real browser: every slide at every click, for the tests and the screenshots.
+
+    with open_deck("dist") as deck:
+        for no, click in deck.walk():
+            deck.page.screenshot(path=...)
+"""
+import itertools
+import sys
+import threading
+from contextlib import contextmanager
+from pathlib import Path
+
+from playwright.sync_api import sync_playwright
+
+sys.path.insert(0, str(Path(__file__).parent))
+import browser
+import serve
+
+WIDTH, HEIGHT = 980, 552  # Slidev's canvas: the window has its size, so a CSS pixel is a pixel of the slide
+
+# Slidev's own navigation object, in a built deck too (there is no public handle on it there).
+NAV = "document.querySelector('#app')?.__vue_app__?._context.provides['$$slidev-context']?.nav"
+
+# Fonts and pictures are there, and nothing moves but what moves for ever.
+SETTLED = """() => document.fonts.status === 'loaded'
+    && [...document.querySelectorAll('#slide-content img')].every(img => img.complete)
+    && document.getAnimations().every(a => a.playState !== 'running' || a.effect.getComputedTiming().endTime === Infinity)"""
+
+
+class Deck:
+    """`page` (a playwright page), `address` of the deck, and what went wrong so far in `problems`."""
+
+    def __init__(self, page, address):
+        self.page, self.address, self.problems = page, address, []
+        page.on("console", lambda m: m.type == "error" and self.problems.append(f"console: {m.text}"))
+        page.on("pageerror", lambda e: self.problems.append(f"exception: {e}"))
+        page.on("requestfailed", lambda r: self.problems.append(f"request failed: {r.url} ({r.failure})"))
+        page.on("response", lambda r: r.status >= 400 and self.problems.append(f"answer {r.status}: {r.url}"))
+        page.on("request", self._only_here)
+
+    def _only_here(self, request):
+        if not request.url.startswith((self.address, "data:", "blob:")):
+            self.problems.append(f"request to somewhere else: {request.url}")
+
+    def nav(self, expression):
+        """A field of Slidev's navigation: `clicksTotal` of this slide, `total` slides."""
+        return self.page.evaluate(f"{NAV}.{expression}")
+
+    def take_problems(self):
+        """What went wrong since the last call."""
+        taken, self.problems = self.problems, []
+        return taken
+
+    def settle(self, no, click):
+        """Waits until slide `no` stands still at `click`."""
+        self.page.wait_for_function(f"{NAV}?.currentSlideNo === {no} && {NAV}.clicks === {click}")
+        self.page.wait_for_timeout(50)  # what a click sets off has begun
+        self.page.wait_for_function(SETTLED)
+
+    def walk(self, slides=None):
+        """Every slide at every click by the right arrow key alone, or only the given `slides`; yields (slide, click)."""
+        for no in slides or itertools.count(1):
+            if slides or no == 1:
+                self.page.goto(f"{self.address}#/{no}")
+            else:
+                self.page.keyboard.press("ArrowRight")
+            self.settle(no, 0)
+            yield no, 0
+            for click in range(1, self.nav("clicksTotal") + 1):
+                self.page.keyboard.press("ArrowRight")
+                self.settle(no, click)
+                yield no, click
+            if no == self.nav("total"):
+                return
+
+
+@contextmanager
+def open_deck(folder, prefix="/", scale=1, reduced_motion="reduce"):
+    """Serves `folder` under `prefix` at a free port and opens a browser of the canvas' size on it."""
+    path = browser.find() or sys.exit(browser.NONE)
+    server = serve.make_server(folder, prefix=prefix)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        with sync_playwright() as playwright:
+            chromium = playwright.chromium.launch(executable_path=path, args=browser.FLAGS)
+            context = chromium.new_context(viewport={"width": WIDTH, "height": HEIGHT}, device_scale_factor=scale,
+                                           reduced_motion=reduced_motion)
+            yield Deck(context.new_page(), f"http://localhost:{server.server_port}{prefix}")
+            chromium.close()
+    finally:
+        server.shutdown()

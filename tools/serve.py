@@ -1,0 +1,95 @@
+"""Serve a folder on this machine only: `make talk` for the speaker, and the browser tests.
+
+    python tools/serve.py dist --port 3030
+"""
+import argparse
+import signal
+import socket
+import sys
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+# The system's own table differs from machine to machine; these are the types a deck needs.
+TYPES = {".js": "text/javascript", ".mjs": "text/javascript", ".css": "text/css", ".json": "application/json",
+         ".wasm": "application/wasm", ".webp": "image/webp", ".svg": "image/svg+xml", ".woff2": "font/woff2"}
+
+KEYS = """\
+  right, space   next step      down, up   next, previous slide
+  left           previous step  g          go to a slide
+  f              full screen    o          overview
+"""
+
+
+class Handler(SimpleHTTPRequestHandler):
+    """Files of `directory`, reached under `prefix`; anything outside the prefix is not found."""
+    protocol_version = "HTTP/1.1"  # keeps connections open
+    extensions_map = {**SimpleHTTPRequestHandler.extensions_map, **TYPES}
+    prefix = "/"
+
+    def translate_path(self, path):
+        if not path.startswith(self.prefix):
+            return str(Path(self.directory, "outside the prefix"))
+        return super().translate_path("/" + path[len(self.prefix):])
+
+    def end_headers(self):
+        self.send_header("Cache-Control", "no-cache")  # a rebuilt deck shows at the next reload
+        super().end_headers()
+
+    def log_message(self, *args):
+        pass
+
+
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request, client_address):
+        """A browser that leaves in the middle of an answer is no news; anything else is."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
+
+
+def make_server(folder, port=0, prefix="/"):
+    """A server of `folder` at http://localhost:port/prefix; port 0 takes a free one (see `.server_port`)."""
+    handler = type("PrefixHandler", (Handler,), {"prefix": prefix})
+    return Server(("127.0.0.1", port), partial(handler, directory=str(folder)))
+
+
+def answers(port):
+    """Whether something listens at localhost, be it on IPv4 or on IPv6."""
+    try:
+        socket.create_connection(("localhost", port), timeout=1).close()
+        return True
+    except (OSError, OverflowError):
+        return False
+
+
+def stop(message):
+    print(message, file=sys.stderr)
+    sys.exit(2)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--port", type=int, default=3030)
+    args = parser.parse_args()
+    if not (args.folder / "index.html").is_file():
+        stop(f"There is no deck in {args.folder}/: build it with `make build`.")
+    if answers(args.port):
+        stop(f"Port {args.port} is in use. Stop what listens there, or take another: make talk PORT={args.port + 1}")
+    try:
+        server = make_server(args.folder, args.port)
+    except (OSError, OverflowError) as error:
+        stop(f"Port {args.port} cannot be used ({error}). Take another: make talk PORT=3030")
+    address = f"http://localhost:{args.port}/"
+    print(f"\n  the deck       {address}\n  the presenter  {address}#/presenter/1\n\n{KEYS}\n  Ctrl-C stops.", flush=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    try:
+        server.serve_forever()
+    except KeyboardInterrupt:
+        print()
+
+
+if __name__ == "__main__":
+    main()
