@@ -1,0 +1,20 @@
+// What the notebooks made: pictures (public/manifest.json) and numbers (public/facts.json).
+// A glob, not an import, so that the deck still opens before they have run; tests/test_deck.py fails on a name that is missing.
+export interface Made {
+  notebook: string
+  cell: string
+  prompt: string | null
+  seed: number | number[] | null
+  steps: number | number[] | null
+  guidance: number | number[] | null
+  model: string | null
+  width: number
+  height: number
+  alt: string
+}
+
+const files = import.meta.glob('/public/{manifest,facts}.json', { eager: true, import: 'default' }) as Record<string, any>
+
+export const figures: Record<string, Made> = files['/public/manifest.json']?.figures ?? {}
+export const facts: Record<string, string | number | number[]> = files['/public/facts.json'] ?? {}
+export const figureUrl = (name: string) => `${import.meta.env.BASE_URL}figures/${name}`
