@@ -5,8 +5,8 @@
     sdscope train postcard    text encoder and UNet together, on those latents
 
 In this order. Each is one command that can be killed at any time and goes on from its last checkpoint when it is
-given again. Batches are drawn by step number, so a resumed run sees what an unbroken one would have.
-`accelerate launch -m sdscope.cli train ...` runs the same on several processes or machines.
+given again. Batches and noise are drawn by step number, so a resumed run does what an unbroken one would have.
+`accelerate launch .venv/bin/sdscope train ...` runs the same on several processes or machines.
 """
 import json
 import time
@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
@@ -67,12 +67,12 @@ SAVE_EVERY, SHEET_EVERY = 180, 600  # seconds
 class Run:
     """A training run and its folder: what it trains, its average, its log, and where it goes on from."""
 
-    def __init__(self, folder: Path, losses: nn.Module, steps: int, lr: float):
+    def __init__(self, folder: Path, losses: nn.Module, steps: int, lr: float, decay: float = 0.99):
         self.folder, self.steps, self.lr = folder, steps, lr
         folder.mkdir(parents=True, exist_ok=True)
         self.accelerator = Accelerator(mixed_precision="bf16" if bfloat16_is_fast() else "no")
         optimizer = torch.optim.AdamW(losses.parameters(), lr=lr, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
-        self.average = AveragedModel(losses, multi_avg_fn=get_ema_multi_avg_fn(0.999)).to(self.accelerator.device)
+        self.average = AveragedModel(losses, multi_avg_fn=get_ema_multi_avg_fn(decay)).to(self.accelerator.device)
         self.losses, self.optimizer = self.accelerator.prepare(losses, optimizer)
         self.step = 0
         if (folder / "last.pt").exists():
@@ -97,6 +97,7 @@ class Run:
             for group in self.optimizer.param_groups:
                 group["lr"] = self.lr * learning_rate(self.step, self.steps)
             rng = np.random.default_rng([self.step, self.accelerator.process_index])
+            torch.manual_seed(int(rng.integers(2**62)))
             loss = self.losses(*(part.to(self.accelerator.device) for part in batch(rng, self.step / self.steps)))
             self.accelerator.backward(loss)
             self.accelerator.clip_grad_norm_(self.losses.parameters(), 1.0)
@@ -165,7 +166,8 @@ def closeness(a, b):
 
 
 def train_vae(folder: Path, pictures: int, steps: int, batch_size: int, lr: float, progress):
-    data = painted(folder / "data", pictures, progress)
+    with PartialState().local_main_process_first():            # it paints, the others wait and find everything there
+        data = painted(folder / "data", pictures, progress)
     torch.manual_seed(0)
     run = Run(folder / "vae", AutoencoderLoss(start_simple(AutoencoderKL(VAE_CONFIG))), steps, lr)
     held_out = to_tensor(data[:12])                            # never trained on
@@ -244,7 +246,8 @@ class CaptionLoss(nn.Module):
 
 def train_text(folder: Path, steps: int, batch_size: int, lr: float):
     torch.manual_seed(1)
-    tokenizer = tokenizer_in(folder)
+    with PartialState().local_main_process_first():
+        tokenizer = tokenizer_in(folder)
 
     def batch(rng, done):
         scenes = [Scene.random(int(seed)) for seed in rng.integers(10_000_000, 2**31, batch_size)]
@@ -297,12 +300,13 @@ class DiffusionLoss(nn.Module):
 def train_postcard(folder: Path, pictures: int, steps: int, batch_size: int, lr: float, progress):
     vae = finished(folder / "vae", AutoencoderLoss(AutoencoderKL(VAE_CONFIG))).vae
     text_encoder = finished(folder / "text", CaptionLoss(new_text_encoder(tokenizer_in(folder)))).text_encoder
-    latents = encoded(folder, vae, pictures, progress)
+    with PartialState().local_main_process_first():
+        latents = encoded(folder, vae, pictures, progress)
     centre(vae, latents.mean(dim=(0, 2, 3)), latents.std(dim=(0, 2, 3)))
     latents = (latents - latents.mean(dim=(0, 2, 3), keepdim=True)) / latents.std(dim=(0, 2, 3), keepdim=True)
     torch.manual_seed(2)
     tokenizer, scheduler = tokenizer_in(folder), DDIM(SCHEDULER_CONFIG)
-    run = Run(folder / "postcard", DiffusionLoss(text_encoder, UNet2DConditionModel(UNET_CONFIG), scheduler), steps, lr)
+    run = Run(folder / "postcard", DiffusionLoss(text_encoder, UNet2DConditionModel(UNET_CONFIG), scheduler), steps, lr, decay=0.999)
 
     def batch(rng, done):
         chosen = rng.integers(0, len(latents), batch_size)
