@@ -52,7 +52,7 @@ def generate(
     print(f"{output} (seed {seed})")
 
 
-train = typer.Typer(help="Train Postcard from nothing: vae, text, postcard, in this order.")
+train = typer.Typer(help="Train Postcard from nothing: vae, text, postcard, decoder, in this order.")
 app.add_typer(train, name="train")
 Folder = Annotated[Path, Option(help="Where the runs, their checkpoints and sheets go.")]
 Steps = Annotated[int, Option(min=1, help="How long: batches until the end.")]
@@ -77,6 +77,12 @@ def text(steps: Steps = 400, batch_size: Batch = 32, learning_rate: Rate = 2e-3,
 def postcard(pictures: Pictures = 24_000, steps: Steps = 8_000, batch_size: Batch = 32, learning_rate: Rate = 1e-3, folder: Folder = Path("runs")):
     """Text encoder and UNet, in the latents of the autoencoder. Goes on where it was interrupted."""
     training().train_postcard(folder, pictures, steps, batch_size, learning_rate, progress_bar)
+
+
+@train.command()
+def decoder(pictures: Pictures = 60_000, steps: Steps = 1_000, batch_size: Batch = 2, learning_rate: Rate = 5e-4, folder: Folder = Path("runs")):
+    """The autoencoder's decoder, further; then give `train postcard` once more."""
+    training().train_decoder(folder, pictures, steps, batch_size, learning_rate, progress_bar)
 
 
 def training():

@@ -3,10 +3,13 @@
     sdscope train vae         pictures -> latents -> pictures
     sdscope train text        captions -> what they say (a head start for the text encoder)
     sdscope train postcard    text encoder and UNet together, on those latents
+    sdscope train decoder     latents -> pictures, further: what the UNet learned stays true
 
-In this order. Each is one command that can be killed at any time and goes on from its last checkpoint when it is
-given again. Batches and noise are drawn by step number, so a resumed run does what an unbroken one would have.
-`accelerate launch .venv/bin/sdscope train ...` runs the same on several processes or machines.
+In this order; `train postcard` once more then writes the model with the better decoder. Each is one command
+that can be killed at any time and goes on from its last checkpoint when it is given again. Batches and noise
+are drawn by step number, so a resumed run does what an unbroken one would have. On several processes or
+machines: `torchrun --nproc_per_node 2 .venv/bin/sdscope train ...`, or `accelerate launch`; without a GPU
+with ACCELERATE_USE_CPU=true.
 """
 import json
 import time
@@ -16,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from accelerate import Accelerator, PartialState
+from accelerate import Accelerator
 from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
@@ -70,7 +73,7 @@ class Run:
     def __init__(self, folder: Path, losses: nn.Module, steps: int, lr: float, decay: float = 0.99):
         self.folder, self.steps, self.lr = folder, steps, lr
         folder.mkdir(parents=True, exist_ok=True)
-        self.accelerator = Accelerator(mixed_precision="bf16" if bfloat16_is_fast() else "no")
+        self.accelerator = accelerator()
         optimizer = torch.optim.AdamW(losses.parameters(), lr=lr, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
         self.average = AveragedModel(losses, multi_avg_fn=get_ema_multi_avg_fn(decay)).to(self.accelerator.device)
         self.losses, self.optimizer = self.accelerator.prepare(losses, optimizer)
@@ -109,14 +112,18 @@ class Run:
             if self.step % 50 == 0:
                 self.tell(float(np.mean(recent)), (time.time() - begun) / (self.step - first))
                 recent = []
-            last = self.step == self.steps
-            if last or time.time() - saved > SAVE_EVERY:
+            if time.time() - saved > SAVE_EVERY:
                 self.save()
                 saved = time.time()
-            if sheet and (last or time.time() - drawn > SHEET_EVERY):
-                if self.accelerator.is_main_process:
-                    sheet(self.average.module).save(self.folder / f"sheet-{self.step:06d}.png")
+            if time.time() - drawn > SHEET_EVERY:
+                self.draw(sheet)
                 drawn = time.time()
+        self.save()
+        self.draw(sheet)
+
+    def draw(self, sheet):
+        if sheet and self.accelerator.is_main_process:
+            sheet(self.average.module).save(self.folder / f"sheet-{self.step:06d}.png")
 
     def tell(self, loss, seconds):
         left = (self.steps - self.step) * seconds / 60
@@ -134,8 +141,10 @@ def learning_rate(step, steps, warmup=200):
     return 0.02 + 0.98 * (1 + cos(pi * late)) / 2
 
 
-def bfloat16_is_fast():
-    return torch.cuda.is_available() or torch.cpu._is_amx_tile_supported()
+def accelerator():
+    """bfloat16 where the machine computes fast in it: on a GPU, and on CPUs with AMX."""
+    fast = torch.cuda.is_available() or torch.cpu._is_amx_tile_supported()
+    return Accelerator(mixed_precision="bf16" if fast else "no")
 
 
 # ---------------------------------------------------------------------------- the autoencoder
@@ -156,6 +165,20 @@ class AutoencoderLoss(nn.Module):
         return closeness(decoded, pictures) + 1e-5 * kl
 
 
+class DecoderLoss(AutoencoderLoss):
+    """The same, with the encoder as it is: latents keep their meaning while pictures get better."""
+
+    def __init__(self, vae):
+        super().__init__(vae)
+        vae.encoder.requires_grad_(False)
+        vae.quant_conv.requires_grad_(False)
+
+    def forward(self, pictures):
+        with torch.no_grad():
+            latents = self.vae.encode(pictures)[0]
+        return closeness(self.vae.decode(latents), pictures)
+
+
 def closeness(a, b):
     loss = F.l1_loss(a, b) + F.mse_loss(a, b)
     for size in (1, 2):
@@ -166,7 +189,7 @@ def closeness(a, b):
 
 
 def train_vae(folder: Path, pictures: int, steps: int, batch_size: int, lr: float, progress):
-    with PartialState().local_main_process_first():            # it paints, the others wait and find everything there
+    with accelerator().local_main_process_first():            # it paints, the others wait and find everything there
         data = painted(folder / "data", pictures, progress)
     torch.manual_seed(0)
     run = Run(folder / "vae", AutoencoderLoss(start_simple(AutoencoderKL(VAE_CONFIG))), steps, lr)
@@ -178,6 +201,20 @@ def train_vae(folder: Path, pictures: int, steps: int, batch_size: int, lr: floa
         return [to_tensor(data[rng.integers(12, len(data), batch_size)])]
 
     run.go(batch, sheet=lambda losses: reconstructions(losses.vae, held_out.to(run.accelerator.device)))
+
+
+def train_decoder(folder: Path, pictures: int, steps: int, batch_size: int, lr: float, progress):
+    data = painted(folder / "data", pictures, progress)
+    run = Run(folder / "decoder", DecoderLoss(finished(folder / "vae", AutoencoderLoss(AutoencoderKL(VAE_CONFIG))).vae), steps, lr)
+    held_out = to_tensor(data[:12])
+    run.go(batch=lambda rng, done: [to_tensor(data[rng.integers(12, len(data), batch_size)])],
+           sheet=lambda losses: reconstructions(losses.vae, held_out.to(run.accelerator.device)))
+
+
+def trained_vae(folder):
+    """With the decoder that was trained further, where there is one."""
+    best = folder / "decoder" if (folder / "decoder" / "last.pt").exists() else folder / "vae"
+    return finished(best, AutoencoderLoss(AutoencoderKL(VAE_CONFIG))).vae
 
 
 def start_simple(vae):
@@ -246,7 +283,7 @@ class CaptionLoss(nn.Module):
 
 def train_text(folder: Path, steps: int, batch_size: int, lr: float):
     torch.manual_seed(1)
-    with PartialState().local_main_process_first():
+    with accelerator().local_main_process_first():
         tokenizer = tokenizer_in(folder)
 
     def batch(rng, done):
@@ -298,9 +335,9 @@ class DiffusionLoss(nn.Module):
 
 
 def train_postcard(folder: Path, pictures: int, steps: int, batch_size: int, lr: float, progress):
-    vae = finished(folder / "vae", AutoencoderLoss(AutoencoderKL(VAE_CONFIG))).vae
+    vae = trained_vae(folder)
     text_encoder = finished(folder / "text", CaptionLoss(new_text_encoder(tokenizer_in(folder)))).text_encoder
-    with PartialState().local_main_process_first():
+    with accelerator().local_main_process_first():
         latents = encoded(folder, vae, pictures, progress)
     centre(vae, latents.mean(dim=(0, 2, 3)), latents.std(dim=(0, 2, 3)))
     latents = (latents - latents.mean(dim=(0, 2, 3), keepdim=True)) / latents.std(dim=(0, 2, 3), keepdim=True)
@@ -330,8 +367,8 @@ def finished(folder, losses):
 
 @torch.no_grad()
 def encoded(folder, vae, count, progress):
-    """The latents of the first `count` pictures, (count, 4, 16, 16), made once for an autoencoder."""
-    key = f"{sum(p.double().abs().sum() for p in vae.parameters()):.6f}"
+    """The latents of the first `count` pictures, (count, 4, 16, 16), made once for an encoder."""
+    key = f"{sum(p.double().abs().sum() for p in vae.encoder.parameters()):.6f}"
     file = folder / "data" / f"latents-{count}-{key}.pt"
     if not file.exists():
         data = painted(folder / "data", count, progress)
