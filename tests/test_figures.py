@@ -5,11 +5,10 @@ import io
 import numpy as np
 import pytest
 import torch
-from matplotlib.colors import to_rgb
 from PIL import Image
 
 from sdscope import figures
-from sdscope.figures.base import COND, FIXED, LATENTS, PAPER, SCALE, Board, coloured, rasterize
+from sdscope.figures.base import COND, LATENTS, PAPER, SCALE, Board, coloured, rasterize
 from sdscope.figures.shapes import principal
 from sdscope.trace import trace
 
@@ -102,14 +101,6 @@ def test_latents_as_colours_are_the_best_linear_guess():
     image = np.asarray(figures.LatentRGB(Linear(), z)(z[1]), dtype=int)
     wanted = np.asarray(Linear().decode(z[1:2])[0].resize((8, 8), Image.NEAREST), dtype=int)
     assert np.abs(image - wanted).max() <= 1
-
-
-def test_a_png_keeps_the_colours_of_labels():
-    """It has a palette of 256; a rare colour must not be sacrificed to a picture's many."""
-    noise = np.random.default_rng(0).integers(0, 255, (200, 200, 3)).astype("uint8")
-    noise[:3, :9] = [[round(255 * part) for part in to_rgb(colour)] for colour in FIXED]
-    after = Image.open(io.BytesIO(figures.Picture(Image.fromarray(noise)).data(".png"))).convert("RGB")
-    assert np.abs(np.asarray(after)[0, :9].astype(int) - noise[0, :9]).max() <= 8  # Pillow looks up coarsely
 
 
 def test_signed_numbers_have_the_colours_of_the_legend():

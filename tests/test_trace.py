@@ -4,6 +4,7 @@ import pytest
 import torch
 from diffusers.models.attention_processor import AttnProcessor
 
+from conftest import tiny_pipeline
 from sdscope.trace import Trace, trace
 
 PROMPT = "a ship"
@@ -157,6 +158,23 @@ def test_attention_is_what_diffusers_computes(tiny, tiny_folder):
     for name in cross:
         ours = step.attention[name.removesuffix(".processor")]  # (1, heads, h, w, 77)
         assert (ours.flatten(2, 3)[0] - probs[name]).abs().max() < 1e-6
+
+
+def test_diffusers_own_pipeline_is_traced_too_and_is_the_same_in_every_tensor(tiny):
+    """It encodes the prompt before the negative one, calls with return_dict=False, looks at step's signature."""
+    theirs = tiny_pipeline()
+    theirs.set_progress_bar_config(disable=True)
+    options = dict(negative_prompt="rain", num_inference_steps=4, guidance_scale=5.0)
+    plain = theirs(PROMPT, generator=torch.Generator().manual_seed(42), **options).images[0]
+    with trace(theirs, attention="mean") as t:
+        traced = theirs(PROMPT, generator=torch.Generator().manual_seed(42), **options).images[0]
+    assert traced.tobytes() == plain.tobytes()
+    assert_untouched(theirs)
+    with trace(tiny, attention="mean") as ours:
+        tiny(PROMPT, seed=42, **options)
+    a, b = t.tensors(), ours.tensors()
+    assert a.keys() == b.keys() and [k for k in a if not torch.equal(a[k], b[k])] == []
+    assert (t.tokens, t.unet, t.vae.shapes) == (ours.tokens, ours.unet, ours.vae.shapes)
 
 
 def test_mean_attention_is_the_mean_of_the_heads(tiny, traced):

@@ -10,7 +10,7 @@ from pathlib import Path
 import matplotlib.style
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import LinearSegmentedColormap, to_rgb
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -20,7 +20,6 @@ SCALE = 2  # pixels of the file for each CSS pixel: sharp on a projector
 PAPER, INK, MUTED = "#fbfaf7", "#22303c", "#5f6b76"
 # one colour for one thing, in the figures as in the deck
 LATENTS, NOISE, UNCOND, COND, GUIDED, X0 = "#3b6fb6", "#8a8f98", "#b08a2e", "#c2562d", "#2a7f62", "#7a4ea3"
-FIXED = (PAPER, INK, MUTED, LATENTS, NOISE, UNCOND, COND, GUIDED, X0)
 SIGNED = LinearSegmentedColormap.from_list("signed", [LATENTS, PAPER, COND], N=255)  # negative, zero, positive
 HEAT = LinearSegmentedColormap.from_list("heat", [PAPER, "#e8c9a0", COND, "#5c1f14"])
 
@@ -89,25 +88,12 @@ class Animation(Shown):
 
 
 def encode(image: Image.Image, suffix: str) -> bytes:
-    """The file's bytes. A PNG has 256 colours: a third of the size, and nobody sees it."""
-    if suffix == ".png":
-        image, options = with_palette(image), dict(optimize=True)
-    elif suffix == ".webp":
-        options = dict(quality=88, method=4)
-    else:
+    options = {".png": dict(optimize=True), ".webp": dict(quality=88, method=4)}
+    if suffix not in options:
         raise ValueError(f"cannot save a picture as {suffix!r}: use .png or .webp")
     buffer = io.BytesIO()
-    image.save(buffer, suffix[1:], **options)
+    image.save(buffer, suffix[1:], **options[suffix])
     return buffer.getvalue()
-
-
-def with_palette(image: Image.Image) -> Image.Image:
-    """The 256 colours that suit the picture best, the fixed ones of labels and paper always among them."""
-    fixed = [round(255 * part) for colour in FIXED for part in to_rgb(colour)]
-    chosen = image.reduce(2).quantize(256 - len(FIXED)).getpalette()[: 3 * (256 - len(FIXED))]
-    palette = Image.new("P", (1, 1))
-    palette.putpalette(fixed + chosen)
-    return image.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG)
 
 
 def rasterize(figure: Figure) -> Image.Image:

@@ -43,9 +43,9 @@ def unet_ledger(t: Trace):
             start = ends[level, False][1]
             arrow = dict(arrowstyle="->", color=MUTED, ls=(0, (4, 3)), lw=1.2)
             axes.annotate("", (left - 3, y), (start + 3, y), arrowprops=arrow)
-    for i, (label, colour) in enumerate(LEGEND.items()):
-        axes.add_patch(Rectangle((margin + i * 196, 6), 14, 14, color=colour, lw=0))
-        board.text(margin + i * 196 + 21, 13, label)
+    for x, (label, colour) in zip((118, 290, 446, 680), LEGEND.items()):
+        axes.add_patch(Rectangle((x, 6), 14, 14, color=colour, lw=0))
+        board.text(x + 21, 13, label)
     return board
 
 
@@ -80,12 +80,12 @@ def decoder_stages(t: Trace, latents: Image.Image, image: Image.Image):
 @plot
 def roundtrip(before: Image.Image, latents: Image.Image, after: Image.Image, times=4):
     """A picture through the encoder and the decoder, and what was lost, made `times` stronger."""
-    cell, gap = 206, 20
+    cell, gap = 192, 38  # 192 x SCALE is three times 128: every pixel of Postcard stays a square
     board = Board(WIDTH, cell + 36)
     lost = np.abs(np.asarray(before, dtype="float64") - np.asarray(after, dtype="float64")) / 255
     shown = [(before, "picture", INK), (latents, "latents", LATENTS), (after, "decoded again", X0)]
     shown += [(to_image(lost * times), f"difference × {times}", MUTED)]
     for i, (image, label, colour) in enumerate(shown):
-        board.picture(i * (cell + gap), 0, cell, cell, image, smooth=label != "latents")
+        board.picture(i * (cell + gap), 0, cell, cell, image, smooth=False)
         board.text(i * (cell + gap) + cell / 2, cell + 19, label, 16, colour, ha="center")
     return board

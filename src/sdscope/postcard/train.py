@@ -70,12 +70,12 @@ SAVE_EVERY, SHEET_EVERY = 180, 600  # seconds
 class Run:
     """A training run and its folder: what it trains, its average, its log, and where it goes on from."""
 
-    def __init__(self, folder: Path, losses: nn.Module, steps: int, lr: float, decay: float = 0.99):
+    def __init__(self, folder: Path, losses: nn.Module, steps: int, lr: float):
         self.folder, self.steps, self.lr = folder, steps, lr
         folder.mkdir(parents=True, exist_ok=True)
         self.accelerator = accelerator()
         optimizer = torch.optim.AdamW(losses.parameters(), lr=lr, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
-        self.average = AveragedModel(losses, multi_avg_fn=get_ema_multi_avg_fn(decay)).to(self.accelerator.device)
+        self.average = AveragedModel(losses, multi_avg_fn=get_ema_multi_avg_fn(0.99)).to(self.accelerator.device)
         self.losses, self.optimizer = self.accelerator.prepare(losses, optimizer)
         self.step = 0
         if (folder / "last.pt").exists():
@@ -343,7 +343,7 @@ def train_postcard(folder: Path, pictures: int, steps: int, batch_size: int, lr:
     latents = (latents - latents.mean(dim=(0, 2, 3), keepdim=True)) / latents.std(dim=(0, 2, 3), keepdim=True)
     torch.manual_seed(2)
     tokenizer, scheduler = tokenizer_in(folder), DDIM(SCHEDULER_CONFIG)
-    run = Run(folder / "postcard", DiffusionLoss(text_encoder, UNet2DConditionModel(UNET_CONFIG), scheduler), steps, lr, decay=0.999)
+    run = Run(folder / "postcard", DiffusionLoss(text_encoder, UNet2DConditionModel(UNET_CONFIG), scheduler), steps, lr)
 
     def batch(rng, done):
         chosen = rng.integers(0, len(latents), batch_size)
