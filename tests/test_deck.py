@@ -3,7 +3,9 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).parents[1]
 PUBLIC = ROOT / "public"
@@ -102,3 +104,9 @@ def test_every_number_on_a_slide_was_counted():
 
 def test_nothing_on_a_slide_comes_from_elsewhere():
     assert [f"{s.name}: {m[0]}" for s in sources() for m in ELSEWHERE.finditer(s.read_text())] == []
+
+
+def test_the_picture_in_the_readme_is_the_one_a_notebook_made():
+    ours, made = (np.asarray(Image.open(path).convert("RGB"), dtype=float) for path in (ROOT / "docs" / "world.webp", PUBLIC / "figures" / "world.webp"))
+    assert ours.shape == made.shape
+    assert abs(ours - made).mean() < 3                         # another machine may round otherwise

@@ -8,9 +8,10 @@
     t.steps[10].noise               # (B, 4, h, w), what the scheduler was given
     t.steps[10].attention["ship"]   # (h, w)
 
-The pipeline, ours or diffusers' with DDIM, does not know that it is watched. Everything is seen through forward hooks, which
-only read, and through a wrapper of `scheduler.step`; all of them are gone when the block ends,
-also after an exception. A traced run gives the same bits as an untraced one.
+The pipeline, ours or diffusers' with DDIM, does not know that it is watched. Everything is seen
+through forward hooks, which only read, and through wrappers of two methods of the scheduler; all of
+them are gone when the block ends, also after an exception. A traced run gives the same bits as an
+untraced one.
 """
 
 from __future__ import annotations
