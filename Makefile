@@ -17,7 +17,7 @@ PORT ?= 3030
 FITS   := import ensurepip, sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do $$p -c "$(FITS)" 2>/dev/null && echo $$p && break; done)
 
-PACKAGE   := $(shell find src/sdscope -type f -not -path '*/__pycache__/*')
+PACKAGE   := $(shell find src/sdscope -type f -not -path '*/__pycache__/*' -not -name '*.md')
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 DECK      := slides.en.md vite.config.ts $(shell find slides -type f)
 
