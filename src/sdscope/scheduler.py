@@ -5,6 +5,7 @@ schedulers/scheduling_ddim.py with eta = 0: the same numbers, bit for bit.
 """
 
 from types import SimpleNamespace
+from typing import NamedTuple
 
 import torch
 
@@ -18,8 +19,15 @@ DEFAULTS = dict(  # Stable Diffusion 1.5; a model's scheduler_config.json says w
 )
 
 
+class DDIMStep(NamedTuple):
+    prev_sample: torch.Tensor
+    pred_original_sample: torch.Tensor
+
+
 class DDIM:
     """The noise schedule and the sampler."""
+
+    init_noise_sigma = 1.0  # some schedulers start from stronger noise
 
     # region alphas
     def __init__(self, config):
@@ -39,6 +47,10 @@ class DDIM:
         steps = torch.arange(num_inference_steps).flip(0)
         self.timesteps = steps * self.stride + self.config.steps_offset
     # endregion set_timesteps
+
+    def scale_model_input(self, sample, timestep):
+        """Some schedulers shrink what the UNet sees; this one does not."""
+        return sample
 
     # region step
     def step(self, model_output, timestep, sample):
@@ -61,7 +73,7 @@ class DDIM:
         # mix the two again, with less noise this time
         direction = (1 - alpha_prod_t_prev) ** 0.5 * pred_noise
         prev_sample = alpha_prod_t_prev**0.5 * pred_x0 + direction
-        return prev_sample, pred_x0
+        return DDIMStep(prev_sample, pred_x0)
     # endregion step
 
     # region add_noise

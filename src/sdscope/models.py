@@ -1,0 +1,62 @@
+"""The models that have a short name here: where each is, and what it is built like.
+
+Stability AI withdrew Stable Diffusion 2 from the Hugging Face hub in November 2025, and RunwayML 1.5
+before: those ids lead to mirrors. Each is pinned to a commit, so that nobody can change what is read.
+"""
+
+from dataclasses import dataclass, field
+
+# What is not in these dictionaries is the default of UNet2DConditionModel, AutoencoderKL, CLIPTextConfig.
+CLIP_L = dict(hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12)
+CLIP_H = dict(hidden_size=1024, intermediate_size=4096, num_hidden_layers=23, num_attention_heads=16)
+SD2_UNET = dict(
+    attention_head_dim=[5, 10, 20, 20], cross_attention_dim=1024, use_linear_projection=True
+)
+
+
+@dataclass(frozen=True)
+class Known:
+    """A model with a short name."""
+
+    size: int  # height and width in pixels that it was trained for
+    prediction_type: str  # "epsilon" or "v_prediction"
+    hub_id: str | None = None  # None: it comes with this package
+    revision: str | None = None  # a commit on the hub
+    removed: str | None = None  # the original, gone from the hub, that hub_id mirrors
+    unet: dict = field(default_factory=dict)  # of unet/config.json, as far as shapes go
+    text_encoder: dict = field(default_factory=dict)  # of text_encoder/config.json, likewise
+
+
+def sd1(owner, revision, name, removed=None):
+    return Known(512, "epsilon", f"{owner}/{name}", revision, removed, {}, CLIP_L)
+
+
+def sd2(name, revision, size, prediction_type):
+    unet = SD2_UNET | dict(sample_size=size // 8)
+    ids = f"sd2-community/{name}", revision, f"stabilityai/{name}"
+    return Known(size, prediction_type, *ids, unet, CLIP_H)
+
+
+KNOWN = {
+    "postcard": Known(128, "v_prediction"),
+    "sd14": sd1("CompVis", "133a221b8aa7292a167afc5127cb63fb5005638b", "stable-diffusion-v1-4"),
+    "sd15": sd1(
+        "stable-diffusion-v1-5",
+        "451f4fe16113bff5a5d2269ed5ad43b0592e9a14",
+        "stable-diffusion-v1-5",
+        removed="runwayml/stable-diffusion-v1-5",
+    ),
+    "sd2": sd2(
+        "stable-diffusion-2-base", "f5bc1bd97485577aa0b946fa8a9004e2ec147402", 512, "epsilon"
+    ),
+    # the mirror's newest: which commit that is could not be looked up
+    "sd2-768": sd2("stable-diffusion-2", None, 768, "v_prediction"),
+    "sd21": sd2(
+        "stable-diffusion-2-1-base", "4e63672c03103b6c636b8fb4119ba982469b2955", 512, "epsilon"
+    ),
+    "sd21-768": sd2(
+        "stable-diffusion-2-1", "bb2154823665391b4fb29b0b9cf82a198964ee05", 768, "v_prediction"
+    ),
+}
+
+MIRRORS = {known.removed: short for short, known in KNOWN.items() if known.removed}
