@@ -43,7 +43,7 @@ def saved(name):
 
 
 def test_there_are_four():
-    assert list(NOTEBOOKS) == ["01_encode_prompt", "02_get_latents", "03_denoise", "04_decode"]
+    assert list(NOTEBOOKS) == ["02_encode_prompt", "03_get_latents", "04_denoise", "07_vae"]
 
 
 @notebooks
@@ -142,10 +142,10 @@ def test_the_example_is_painted_again():
 def test_what_the_slides_quote_from_the_notebooks():
     """Outputs that say a sentence on a slide is true."""
     text = lambda name, tag: (ROOT / "embed" / name / f"{tag}.txt").read_text().strip()
-    assert text("03_denoise", "guidance") == "True"
-    assert text("03_denoise", "ddim_step") == "True True"
-    assert text("02_get_latents", "seeds_equal") == "True False"
-    assert text("02_get_latents", "numbers").splitlines()[1] == "48.0 times fewer"
-    assert "left out:" in text("01_encode_prompt", "truncation") and "whale" in text("01_encode_prompt", "truncation")
+    assert text("04_denoise", "guidance") == "True"
+    assert text("04_denoise", "ddim_step") == "True True"
+    assert text("03_get_latents", "seeds_equal") == "True False"
+    assert text("03_get_latents", "numbers").splitlines()[1] == "48.0 times fewer"
+    assert "left out:" in text("02_encode_prompt", "truncation") and "whale" in text("02_encode_prompt", "truncation")
     facts = json.loads((PUBLIC / "facts.json").read_text())
-    assert text("01_encode_prompt", "embeds_shape").startswith(str((2, *facts["postcard.embeddings.shape"])))
+    assert text("02_encode_prompt", "embeds_shape").startswith(str((2, *facts["postcard.embeddings.shape"])))

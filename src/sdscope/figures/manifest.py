@@ -2,7 +2,7 @@
 
 A notebook asks once for its saver and then saves each figure with one call:
 
-    save = figures.saver("01_encode_prompt", prompt=prompt, seed=seed, steps=steps, guidance=guidance, model=model)
+    save = figures.saver("02_encode_prompt", prompt=prompt, seed=seed, steps=steps, guidance=guidance, model=model)
     save(figure, "tokens.png", alt="...")
 """
 
