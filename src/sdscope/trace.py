@@ -28,6 +28,7 @@ import torch
 import torch.nn.functional as F
 from safetensors import safe_open
 from safetensors.torch import save_file
+from PIL import Image
 
 PER_STEP = ("latents", "noise_uncond", "noise_cond", "noise", "pred_x0")
 UNET_PARTS = re.compile(r"conv_in|conv_out|.*\.(resnets|attentions|downsamplers|upsamplers)\.\d+")
@@ -115,6 +116,12 @@ class Trace:
     image: torch.Tensor | None = None  # (B, 3, H, W), the VAE's output, about -1..1
     unet: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(shapes={}))
     vae: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(shapes={}, stages={}))
+
+    @property
+    def pictures(self) -> list[Image.Image]:
+        """What the pipeline returned, the same bits"""
+        x = (self.image * 0.5 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).float()
+        return [Image.fromarray(picture) for picture in (x * 255).round().byte().numpy()]
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Every recorded tensor by name; those of the steps stacked to (steps, B, ...)."""
