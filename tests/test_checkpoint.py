@@ -1,6 +1,7 @@
 """From a name to weights: nothing missing, nothing extra, and one clear line when something is."""
 
 import json
+import re
 import shutil
 
 import pytest
@@ -10,6 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from sdscope import SdscopeError, StableDiffusion, checkpoint
 from sdscope.checkpoint import FILES, find_model, load_module
+from sdscope.devices import pick_dtype, warn_if_slow
 from sdscope.models import KNOWN
 from sdscope.unet import UNet2DConditionModel
 from sdscope.vae import AutoencoderKL
@@ -56,6 +58,12 @@ def test_a_truncated_file(folder, name, part):
     whole = (folder / name).read_bytes()
     (folder / name).write_bytes(whole[: int(len(whole) * part)])
     refused(folder, name.split("/")[0], "download or copy it again")
+
+
+@pytest.mark.parametrize("name", ["diffusion_pytorch_model.bin", "model.ckpt"])
+def test_a_pickle_that_is_not_needed_is_not_read(folder, name):
+    (folder / "unet" / name).write_bytes(b"not even a pickle")
+    StableDiffusion.from_pretrained(folder, device="cpu")
 
 
 def test_pickles_are_not_read(folder):
@@ -134,6 +142,43 @@ def test_dtype(folder):
             assert not any(p.requires_grad for p in module.parameters())
 
 
+@pytest.mark.parametrize("name", ["float8", "auto16", torch.int8, 16])
+def test_an_unknown_dtype(tiny_folder, name):
+    with pytest.raises(SdscopeError, match="no dtype .* use auto, float32, float16, bfloat16"):
+        StableDiffusion.from_pretrained(tiny_folder, dtype=name)
+
+
+def test_fp16_variants_are_found(folder):
+    """Alone; and beside the full ones, where each dtype has its own."""
+    marked = {name: name.replace(".safetensors", ".fp16.safetensors") for name in (UNET, VAE, TEXT)}
+    for name, variant in marked.items():
+        (folder / name).rename(folder / variant)
+    expected = StableDiffusion.from_pretrained(folder, device="cpu")
+    for name, variant in marked.items():
+        shutil.copy(folder / variant, folder / name)
+        reweigh(folder / name, lambda weights: [weight.zero_() for weight in weights.values()])
+    full = StableDiffusion.from_pretrained(folder, device="cpu")
+    half = StableDiffusion.from_pretrained(folder, device="cpu", dtype="float16")
+    for part in "unet", "vae", "text_encoder":
+        states = (getattr(pipe, part).state_dict() for pipe in (expected, full, half))
+        for right, zero, halved in zip(*(state.values() for state in states)):
+            assert torch.equal(right.half(), halved) and not zero.any()
+
+
+def test_a_gpu_computes_in_float16():
+    for kind, dtype in ("cuda", torch.float16), ("mps", torch.float16), ("cpu", torch.float32):
+        assert pick_dtype("auto", torch.device(kind)) == dtype
+
+
+def test_a_large_model_on_the_cpu_is_worth_a_word(caplog):
+    with torch.device("meta"):
+        unet = UNet2DConditionModel({})
+    for asked, words in ("cpu", 0), ("auto", 1):
+        warn_if_slow(unet, asked, CPU)
+        assert len(caplog.messages) == words
+    assert "no GPU was found: 859 million parameters on the CPU" in caplog.messages[0]
+
+
 def test_weights_are_all_the_file_s(folder):
     unet = load_module(UNet2DConditionModel, folder / "unet", CPU, F32)
     for key, value in load_file(folder / UNET).items():
@@ -182,12 +227,72 @@ def test_the_removed_originals_lead_to_their_mirrors(monkeypatch, tiny_folder, c
     assert len(caplog.messages) == 2
 
 
-def test_only_safetensors_are_downloaded(monkeypatch, tiny_folder):
-    options = {}
-    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda _, **kw: options.update(kw) or tiny_folder)
-    find_model("owner/name")
-    assert set(FILES) <= set(options["allow_patterns"])
-    assert {p.rsplit(".")[-1] for p in options["allow_patterns"]} == {"json", "txt", "safetensors"}
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_only_safetensors_of_the_dtype_are_downloaded(monkeypatch, tiny_folder, dtype):
+    """The hub is asked for one variant, and for the other one only where the first is not there."""
+    asked = []
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda _, **kw: asked.append(kw) or tiny_folder)
+    find_model("owner/name", dtype=dtype)
+    patterns = asked[0]["allow_patterns"]
+    assert set(FILES) <= set(patterns)
+    assert {p.rsplit(".")[-1] for p in patterns} == {"json", "txt", "safetensors"}
+    weights = sorted(p for p in patterns if p.endswith(".safetensors"))
+    full = sorted([TEXT, UNET, VAE])
+    half = sorted(name.replace(".safe", ".fp16.safe") for name in full)
+    assert len(asked) == 1 and weights == (full if dtype == torch.float32 else half)
+
+
+def test_the_other_variant_is_downloaded_where_the_first_is_not_there(monkeypatch, folder, tmp_path):
+    empty = shutil.copytree(folder, tmp_path / "empty", ignore=shutil.ignore_patterns("*.safetensors"))
+    answers = [empty, folder]
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda _, **kw: answers.pop(0))
+    assert find_model("owner/name", dtype=torch.float16) == folder and not answers
+
+
+@pytest.fixture
+def cache(tiny_folder, tmp_path, monkeypatch):
+    """A warm cache of the hub, that holds sd15 at the pinned commit and owner/name at its newest"""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub._snapshot_download.constants.HF_HUB_CACHE", str(tmp_path))
+    known = KNOWN["sd15"]
+    for hub_id, revision in (known.hub_id, known.revision), ("owner/name", "0" * 40):
+        kept = tmp_path / f"models--{hub_id.replace('/', '--')}"
+        shutil.copytree(tiny_folder, kept / "snapshots" / revision)
+        (kept / "refs").mkdir()
+        (kept / "refs/main").write_text(revision)
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ["sd15", "runwayml/stable-diffusion-v1-5", "owner/name"])
+@pytest.mark.parametrize("offline", [True, False])
+def test_a_warm_cache_needs_no_network(cache, name, offline, monkeypatch):
+    """offline=True; HF_HUB_OFFLINE=1, which every test here runs under"""
+    assert find_model(name, offline=offline).is_relative_to(cache)
+    assert StableDiffusion.from_pretrained(name, device="cpu", offline=offline).size == 64
+
+
+def test_a_warm_cache_of_a_network_that_is_gone(cache, monkeypatch):
+    """Not told to be offline, and nobody answers: what is in the cache will do"""
+
+    def dead(*args, **kwargs):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("socket.socket.connect", dead)
+    monkeypatch.setattr("socket.getaddrinfo", dead)
+    assert find_model("sd15").is_relative_to(cache)
+
+
+def test_a_half_warm_cache_says_what_is_missing(cache):
+    next(cache.rglob(UNET)).unlink()
+    refused("sd15", "lacks", UNET)
+
+
+def test_every_known_model_but_one_is_pinned_to_a_commit():
+    unpinned = {name for name, known in KNOWN.items() if known.hub_id and not known.revision}
+    assert unpinned == {"sd2-768"}
+    commits = [known.revision for known in KNOWN.values() if known.revision]
+    assert all(re.fullmatch("[0-9a-f]{40}", commit) for commit in commits)
 
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:99", ""])

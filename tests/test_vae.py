@@ -54,3 +54,13 @@ def test_full_size():
     assert sum(p.numel() for p in vae.parameters()) == 83_653_863
     assert mean.shape == (1, 4, 64, 64)
     assert picture.shape == (1, 3, 512, 512)
+
+
+@pytest.mark.parametrize("size", [(4, 4), (5, 4), (10, 7), (3, 15), (2, 5)])
+@torch.no_grad()
+def test_tiling_equals_diffusers(size):
+    reference, vae = pair((8, 8, 16, 16), 1)  # made for 32 x 32 pixels: tiles of 4 x 4 latents
+    reference.enable_tiling()
+    vae.tiling = True
+    z = torch.randn(2, 4, *size)
+    assert torch.equal(vae.decode(z), reference.decode(z).sample)

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import torch.nn.functional as F
 from torch import nn
 
+from .tiling import tiled_decode
 from .unet import Attention, MidBlock2D, ResnetBlock2D, Upsample2D
 
 DEFAULTS = dict(  # Stable Diffusion 1.5; a model's vae/config.json says what is different
@@ -19,11 +20,14 @@ DEFAULTS = dict(  # Stable Diffusion 1.5; a model's vae/config.json says what is
     layers_per_block=2,
     norm_num_groups=32,
     scaling_factor=0.18215,
+    sample_size=512,
 )
 
 
 class AutoencoderKL(nn.Module):
     """Pictures (values from -1 to 1) to latents and back."""
+
+    tiling = False  # True: pictures larger than those it was trained for are decoded in tiles
 
     def __init__(self, config):
         super().__init__()
@@ -40,6 +44,12 @@ class AutoencoderKL(nn.Module):
     # region decode
     def decode(self, z):
         """z (B, 4, h, w): latents / scaling factor -> pictures (B, 3, 8h, 8w)"""
+        tile = self.config.sample_size // 2 ** (len(self.config.block_out_channels) - 1)
+        if self.tiling and max(z.shape[2:]) > tile:
+            return tiled_decode(self.decode_tile, z, tile)
+        return self.decode_tile(z)
+
+    def decode_tile(self, z):
         return self.decoder(self.post_quant_conv(z))
     # endregion decode
 
