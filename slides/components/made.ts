@@ -11,6 +11,8 @@ export interface Made {
   width: number
   height: number
   alt: string
+  rows?: string[] // of a sheet
+  columns?: string[]
 }
 
 const files = import.meta.glob('/public/{manifest,facts}.json', { eager: true, import: 'default' }) as Record<string, any>
@@ -18,3 +20,6 @@ const files = import.meta.glob('/public/{manifest,facts}.json', { eager: true, i
 export const figures: Record<string, Made> = files['/public/manifest.json']?.figures ?? {}
 export const facts: Record<string, string | number | number[]> = files['/public/facts.json'] ?? {}
 export const figureUrl = (name: string) => `${import.meta.env.BASE_URL}figures/${name}`
+
+const json = import.meta.glob('/public/figures/*.json', { eager: true, import: 'default' }) as Record<string, unknown>
+export const data = Object.fromEntries(Object.entries(json).map(([path, value]) => [path.split('/').at(-1)!, value]))

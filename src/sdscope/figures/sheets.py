@@ -1,0 +1,53 @@
+"""What the deck's interactive figures are fed with: pictures to scrub through, and data.
+
+No model runs on a slide: each sheet holds one traced run, picture by picture.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+
+from PIL import Image
+
+from .base import Shown
+
+
+class Sheet(Shown):
+    """Equally large pictures in rows and columns with nothing between them, in one file.
+
+    rows: {name: [a picture for each column]}; columns: what to call them. The names go into the manifest.
+    lossless keeps every pixel, for latents; paintings are smaller without.
+    """
+
+    def __init__(self, rows: dict[str, list[Image.Image]], columns: list, lossless=False):
+        width, height = next(iter(rows.values()))[0].size
+        self.about = {"rows": list(rows), "columns": [str(c) for c in columns]}
+        self.lossless, self.image = lossless, Image.new("RGB", (width * len(columns), height * len(rows)))
+        for y, pictures in enumerate(rows.values()):
+            if len(pictures) != len(columns):
+                raise ValueError(f"{len(columns)} columns, but {len(pictures)} pictures in a row")
+            for x, picture in enumerate(pictures):
+                self.image.paste(picture, (x * width, y * height))
+
+    def render(self, suffix):
+        if suffix != ".webp":
+            raise ValueError(f"a sheet is saved as .webp, not {suffix}")
+        buffer = io.BytesIO()
+        self.image.save(buffer, "webp", lossless=self.lossless, quality=82, method=4)
+        return buffer.getvalue()
+
+
+class Data(Shown):
+    """Numbers and words for a slide, as JSON."""
+
+    suffix = ".json"
+
+    def __init__(self, value):
+        self.value = value
+
+    def render(self, suffix):
+        return json.dumps(self.value, ensure_ascii=False, separators=(",", ":")).encode()
+
+    def _repr_html_(self):
+        return f"<pre>{json.dumps(self.value, ensure_ascii=False, indent=1)[:2000]}</pre>"
