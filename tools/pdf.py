@@ -1,0 +1,43 @@
+"""The built deck as a PDF: a page for each slide, as it stands after its last click.
+
+    python tools/pdf.py [dist] [-o slides.pdf]
+"""
+import argparse
+import io
+from pathlib import Path
+
+from deck import HEIGHT, WIDTH, open_deck
+from pypdf import PdfWriter
+
+# Chromium prints what is on the screen, at its size; the deck's own navigation stays away.
+PAGE = f"""@page {{ size: {WIDTH}px {HEIGHT}px; margin: 0 }}
+    html, body {{ width: {WIDTH}px; height: {HEIGHT}px; overflow: hidden }}
+    nav, .slidev-nav {{ display: none !important }}"""
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("dist", nargs="?", default="dist")
+    parser.add_argument("-o", "--output", type=Path, default=Path(".build/slides.pdf"))
+    args = parser.parse_args()
+    pages = PdfWriter()
+    with open_deck(args.dist) as deck:
+        deck.page.emulate_media(media="screen", reduced_motion="reduce")
+        for no, click in deck.walk():
+            if click == deck.nav("clicksTotal"):
+                deck.page.add_style_tag(content=PAGE)
+                data = deck.page.pdf(width=f"{WIDTH}px", height=f"{HEIGHT}px", print_background=True, page_ranges="1")
+                pages.append(io.BytesIO(data), outline_item=deck.nav("currentSlideRoute.meta.slide.title"))
+                print(f"\rslide {no}", end="", flush=True)
+        title = deck.page.evaluate("document.title")
+    pages.add_metadata({"/Title": title})
+    pages.compress_identical_objects()  # each page came with the fonts
+    args.output.parent.mkdir(parents=True, exist_ok=True)
+    part = args.output.with_suffix(".part")
+    pages.write(part)
+    part.replace(args.output)
+    print(f"\r{args.output}: {len(pages.pages)} pages, {args.output.stat().st_size / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    main()
