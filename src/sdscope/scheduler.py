@@ -62,6 +62,7 @@ class DDIM:
             alpha_prod_t_prev = self.alphas_cumprod[prev_timestep]
         beta_prod_t = 1 - alpha_prod_t
 
+        # region prediction
         # the network says what is noise, and so what is picture
         if self.config.prediction_type == "epsilon":
             pred_noise = model_output
@@ -69,6 +70,7 @@ class DDIM:
         else:  # v_prediction
             pred_noise = alpha_prod_t**0.5 * model_output + beta_prod_t**0.5 * sample
             pred_x0 = alpha_prod_t**0.5 * sample - beta_prod_t**0.5 * model_output
+        # endregion prediction
 
         # mix the two again, with less noise this time
         direction = (1 - alpha_prod_t_prev) ** 0.5 * pred_noise
