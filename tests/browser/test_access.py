@@ -1,0 +1,111 @@
+"""The deck for everybody: by keyboard, by screen reader, without motion, on a phone held upright."""
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "tools"))
+from deck import open_deck
+
+AXE = (ROOT / "node_modules/axe-core/axe.min.js").read_text()
+LEVELS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
+RUN = f"axe.run(document, {{ runOnly: {LEVELS} }}).then(found => found.violations)"
+
+
+@pytest.fixture(scope="module")
+def deck():
+    with open_deck(ROOT / "dist") as deck:
+        yield deck
+
+
+def open_slide(deck, component):
+    """Goes to the slide that holds `component`, and returns the text its slider tells a screen reader."""
+    for no in range(1, deck.nav("total") + 1):
+        if f"<{component}" in deck.nav(f"slides[{no - 1}].meta.slide.content"):
+            next(deck.walk([no]))
+            return lambda: deck.page.get_attribute("#slide-content input[type=range]", "aria-valuetext")
+    raise AssertionError(f"no slide holds {component}")
+
+
+def test_no_violation_of_level_a_or_aa(deck):
+    wrong = {}
+    for no, click in deck.walk():
+        if click == deck.nav("clicksTotal"):
+            if not deck.page.evaluate("'axe' in window"):
+                deck.page.evaluate(AXE)
+            for violation in deck.page.evaluate(RUN):
+                for node in violation["nodes"]:
+                    wrong.setdefault(f"{violation['id']}: {node['target'][0]}: {node['failureSummary']}", no)
+    assert not wrong, "\n".join(f"slide {no}: {what}" for what, no in wrong.items())
+
+
+def test_axe_finds_what_is_wrong(deck):
+    deck.page.set_content("<html lang=en><title>t</title><p style='color: #aaa; background: #fff'>too pale</p><img src='data:,'></html>")
+    deck.page.evaluate(AXE)
+    assert {v["id"] for v in deck.page.evaluate(RUN)} == {"color-contrast", "image-alt"}
+    deck.page.goto(deck.address)
+
+
+@pytest.mark.parametrize("component", ["Scrubber", "WordAttention", "GuidanceSlider", "SchedulerRace"])
+def test_a_slider_by_keyboard(deck, component):
+    """With the focus on it the arrows move it and turn no slide; without, comma and full stop do."""
+    told, press = open_slide(deck, component), deck.page.keyboard.press
+    no, first = deck.nav("currentSlideNo"), told()
+    press(",")
+    before = told()
+    assert before != first
+    press(".")
+    assert told() == first
+    deck.page.focus("#slide-content input[type=range]")
+    press("ArrowLeft")
+    assert told() == before and deck.nav("currentSlideNo") == no
+    press("Home")
+    press("ArrowLeft")
+    assert deck.nav("currentSlideNo") == no  # at its end, too
+    press("Escape")
+    press("ArrowRight")
+    deck.page.wait_for_function(f"location.hash.startsWith('#/{no + 1}')")
+
+
+@pytest.mark.parametrize("component", ["Scrubber", "WordAttention", "SchedulerRace"])
+def test_play_and_pause_by_keyboard(deck, component):
+    told = open_slide(deck, component)
+    first = told()
+    deck.page.wait_for_timeout(700)
+    assert told() == first  # who asked for stillness gets it
+    deck.page.keyboard.press("p")
+    deck.page.wait_for_selector("#slide-content button[aria-label=Pause]")
+    deck.page.wait_for_function("was => document.querySelector('#slide-content input[type=range]').ariaValueText !== was", arg=first)
+    deck.page.keyboard.press("p")
+    deck.page.wait_for_selector("#slide-content button[aria-label=Play]")
+
+
+def test_words_by_keyboard(deck):
+    open_slide(deck, "WordAttention")
+    words = deck.page.locator("#slide-content [role=radio]")
+    words.first.focus()
+    deck.page.keyboard.press("Enter")
+    assert words.first.get_attribute("aria-checked") == "true"
+    assert words.first.inner_text() in deck.page.get_attribute("#slide-content .heat", "aria-label")
+
+
+def test_pieces_by_keyboard(deck):
+    open_slide(deck, "TokenStrip")
+    deck.page.locator("#slide-content .strip li").nth(1).focus()
+    assert "is a word of the vocabulary" in deck.page.inner_text("#slide-content .told")
+
+
+def test_a_phone_held_upright(deck):
+    """The slide fits the width, and what the speaker says stands below it in a size to read."""
+    deck.page.set_viewport_size({"width": 390, "height": 844})
+    deck.page.goto(f"{deck.address}#/2")
+    deck.page.wait_for_selector(".upright .said p")
+    slide = deck.page.locator("#slide-content").bounding_box()
+    assert slide["x"] >= 0 and slide["x"] + slide["width"] <= 391
+    said = deck.page.locator(".upright .said p").first
+    assert said.bounding_box()["y"] > slide["y"] + slide["height"]
+    assert float(said.evaluate("p => parseFloat(getComputedStyle(p).fontSize)")) >= 16
+    assert "Say (" not in deck.page.inner_text(".upright .said")
+    deck.page.click(".upright [aria-label=On]")
+    deck.page.wait_for_function("location.hash.startsWith('#/3')")
