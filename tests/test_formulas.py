@@ -1,0 +1,116 @@
+"""Every formula on a slide, computed beside the code that it explains.
+
+The text of each formula stands here as on the slide, without its colours: who changes one has to come by.
+"""
+
+import re
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from sdscope.scheduler import DDIM
+from sdscope.unet import Attention
+
+PAGES = sorted((Path(__file__).parents[1] / "slides/pages/en").glob("*.md"))
+T = 521
+FORMULAS = {}  # the formula -> the test that computes it
+
+
+def formula(text):
+    def keep(check):
+        FORMULAS[plain(text)] = check
+        return check
+
+    return keep
+
+
+def plain(latex):
+    """Without colours, spaces and their commands"""
+    inner = r"(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*"
+    latex = re.sub(rf"\\textcolor\{{[^}}]*\}}\{{({inner})\}}", r"\1", latex)
+    return re.sub(r"\\[,;!]|\s+", "", latex)
+
+
+def on_the_slides():
+    found = [re.findall(r"^\$\$[^\n]*\n(.*?)\n\$\$", page.read_text(), re.M | re.S) for page in PAGES]
+    return {plain(latex) for latexes in found for latex in latexes}
+
+
+@pytest.fixture
+def numbers():
+    """A picture, noise, and the schedule at one time, as the formulas name them"""
+    torch.manual_seed(0)
+    ddim = DDIM({"prediction_type": "v_prediction"})
+    ddim.set_timesteps(25)
+    x0, eps = torch.randn(2, 1, 4, 8, 8, dtype=torch.float64)
+    return SimpleNamespace(ddim=ddim, x0=x0, eps=eps, a=ddim.alphas_cumprod[T].double())
+
+
+@formula(r"x_t = \sqrt{\bar\alpha_t}\; x_0 + \sqrt{1 - \bar\alpha_t}\;\epsilon")
+def forward_process(n):
+    x_t = n.a.sqrt() * n.x0 + (1 - n.a).sqrt() * n.eps
+    close(x_t, n.ddim.add_noise(n.x0, n.eps, torch.tensor([T])))
+
+
+@formula(r"\hat\epsilon = \mathrm{UNet}(x_t,\; t,\; \text{words})")
+def unet_call(n):
+    """The order of what the UNet is given, and that it gives what it was given the shape of"""
+    import inspect
+
+    from sdscope.unet import UNet2DConditionModel
+
+    assert list(inspect.signature(UNet2DConditionModel.forward).parameters)[1:] == [
+        "sample", "timestep", "encoder_hidden_states",
+    ]  # fmt: skip
+    with torch.device("meta"):
+        unet = UNet2DConditionModel({})
+        assert unet(torch.empty(1, 4, 64, 64), T, torch.empty(1, 77, 768)).shape == (1, 4, 64, 64)
+
+
+@formula(r"v = \sqrt{\bar\alpha_t}\;\epsilon - \sqrt{1 - \bar\alpha_t}\;x_0")
+def velocity(n):
+    """What get_velocity gives, and what the scheduler makes of it: the same noise and picture again"""
+    v = n.a.sqrt() * n.eps - (1 - n.a).sqrt() * n.x0
+    close(v, n.ddim.get_velocity(n.x0, n.eps, torch.tensor([T])))
+    x_t = n.ddim.add_noise(n.x0, n.eps, torch.tensor([T]))
+    close(n.ddim.step(v, torch.tensor(T), x_t).pred_original_sample, n.x0)
+
+
+@formula(r"\mathrm{Attention}(Q, K, V) = \mathrm{softmax}\!\left(\frac{Q\,K^{\top}}{\sqrt{d}}\right)V")
+@torch.no_grad()
+def attention(n):
+    module = Attention(dim=8, context_dim=6, heads=1).double()
+    x, words = torch.randn(1, 5, 8).double(), torch.randn(1, 7, 6).double()
+    q, k, v = module.to_q(x), module.to_k(words), module.to_v(words)
+    out = (q @ k.transpose(1, 2) / q.shape[-1] ** 0.5).softmax(-1) @ v
+    close(module.to_out[0](out), module(x, words))
+
+
+@formula(
+    r"\hat\epsilon \;=\; \epsilon_{\text{uncond}} \;+\; g \,\bigl(\epsilon_{\text{cond}} - \epsilon_{\text{uncond}}\bigr)"
+)
+def guidance(n):
+    """What the loop hands to the scheduler, of a UNet that answers with what it was told"""
+    from sdscope.pipeline import StableDiffusion
+
+    pipe = StableDiffusion.__new__(StableDiffusion)
+    uncond, cond = n.eps, n.x0
+    pipe.scheduler, pipe.unet = n.ddim, lambda x, t, words: torch.cat([uncond, cond])
+    seen, g = [], 7.5
+    pipe.denoise(torch.zeros_like(n.x0), None, 3, g, seen.append)
+    close(seen[0]["noise"], uncond + g * (cond - uncond))
+
+
+def close(a, b):
+    torch.testing.assert_close(a, b.to(a), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("latex", FORMULAS)
+def test_formula(latex, numbers):
+    FORMULAS[latex](numbers)
+
+
+def test_every_formula_on_a_slide_is_computed_here():
+    assert on_the_slides() == set(FORMULAS)
