@@ -1,38 +1,31 @@
 """The built deck in a real browser, served under a sub path as a static host would."""
-import sys
-from pathlib import Path
+import re
 
 import pytest
-
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "tools"))
-from deck import HEIGHT, WIDTH, open_deck
-
-PREFIX = "/some/sub/path/"
-SMALLEST_TEXT = 14  # px on the canvas; formulas have smaller parts of their own
-LOOK = (Path(__file__).parent / "look.js").read_text()
+from conftest import looked
 
 
-@pytest.fixture
-def deck():
-    with open_deck(ROOT / "dist", prefix=PREFIX) as deck:
-        yield deck
-
-
-def test_every_slide_at_every_click(deck):
+def test_every_slide_at_every_click(walked):
     """Nothing overflows, nothing is too small, every picture is there and described, nothing is fetched elsewhere."""
-    wrong = {}  # what -> where it was first seen: a fault stays through a slide's clicks
-    for no, click in deck.walk():
-        for what in [*deck.page.evaluate(LOOK, [WIDTH, HEIGHT, SMALLEST_TEXT]), *deck.take_problems()]:
-            wrong.setdefault((no, what), click)
-    if wrong:
-        pytest.fail("\n".join(f"slide {no}, click {click}: {what}" for (no, what), click in wrong.items()), pytrace=False)
+    if walked.faults:
+        lines = (f"slide {no}, click {click}: {what}" for (no, what), click in walked.faults.items())
+        pytest.fail("\n".join(lines), pytrace=False)
 
 
-def test_every_slide_has_speaker_notes(deck):
-    next(deck.walk())
-    notes = deck.nav("slides.map(slide => slide.meta.slide.noteHTML)")
-    assert notes and [no for no, note in enumerate(notes, 1) if not note.strip()] == []
+def test_every_slide_has_a_title_of_its_own_and_notes(walked):
+    assert len(set(walked.titles)) == len(walked.titles) > 30
+    assert [title for title, note in zip(walked.titles, walked.notes) if not note.strip()] == []
+
+
+def test_the_talk_fits_its_time(walked):
+    """The minutes in the notes: of all slides, and of those of the short talk"""
+
+    def minutes(note):
+        said = re.search(r"Say \((?:(\d+) minutes?)? ?(?:(\d+) seconds)?\):", note)
+        return int(said[1] or 0) + int(said[2] or 0) / 60 if said else 0
+
+    assert 36 <= sum(map(minutes, walked.notes)) <= 40
+    assert 12 <= sum(minutes(note) for note, short in zip(walked.notes, walked.short) if short) <= 15
 
 
 def test_the_look_finds_what_is_wrong(deck):
@@ -46,7 +39,7 @@ def test_the_look_finds_what_is_wrong(deck):
         <p style="left: 50px; top: 300px"><img src="data:," alt="gone"></p>
         <p style="left: 50px; top: 350px"><img src="data:image/gif;base64,R0lGODlhAQABAAAAACwAAAAAAQABAAA="></p>
         <p style="left: 50px; top: 400px; display: none; font-size: 1px">not shown</p></div>""")
-    found = "\n".join(deck.page.evaluate(LOOK, [WIDTH, HEIGHT, SMALLEST_TEXT]))
+    found = "\n".join(looked(deck.page))
     faults = "too far\" leaves", "tiny\" is 12.0", "shrunk\" is 8.0", "lie over", "is cut off", "did not load", "no alt text"
     assert [fault for fault in faults if fault not in found] == [] and len(found.splitlines()) == len(faults), found
 

@@ -1,0 +1,57 @@
+"""One walk through the built deck, every slide at every click, on which several tests look."""
+import io
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "tools"))
+from deck import HEIGHT, WIDTH, open_deck
+
+LOOK = (Path(__file__).parent / "look.js").read_text()
+AXE = (ROOT / "node_modules/axe-core/axe.min.js").read_text()
+LEVELS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
+RUN_AXE = f"axe.run(document, {{ runOnly: {LEVELS} }}).then(found => found.violations)"
+SMALLEST_TEXT = 14  # px on the canvas; formulas have smaller parts of their own
+
+
+def looked(page):
+    """What is wrong with the slide as it stands: sentences"""
+    return page.evaluate(LOOK, [WIDTH, HEIGHT, SMALLEST_TEXT])
+
+
+def violations(page):
+    """What axe-core says against the page: sentences"""
+    if not page.evaluate("'axe' in window"):
+        page.evaluate(AXE)
+    return [f"{v['id']}: {node['target'][0]}: {node['failureSummary']}" for v in page.evaluate(RUN_AXE) for node in v["nodes"]]
+
+
+@pytest.fixture
+def deck():
+    """A fresh browser on the deck, served under a sub path as a static host would"""
+    with open_deck(ROOT / "dist", prefix="/some/sub/path/") as deck:
+        yield deck
+
+
+@pytest.fixture(scope="session")
+def walked():
+    """faults: {(slide, what is wrong): click where it was first seen}; barriers: {what axe says: slide};
+    pictures: {title: the slide after its last click}; titles, notes, short: of each slide"""
+    seen = SimpleNamespace(faults={}, barriers={}, pictures={}, titles=[], notes=[], short=[])
+    with open_deck(ROOT / "dist", prefix="/some/sub/path/") as deck:
+        for no, click in deck.walk():
+            for what in [*looked(deck.page), *deck.take_problems()]:
+                seen.faults.setdefault((no, what), click)
+            if click == deck.nav("clicksTotal"):
+                slide = deck.nav("currentSlideRoute.meta.slide")
+                seen.titles.append(slide["title"])
+                seen.notes.append(slide["noteHTML"])
+                seen.short.append(bool(slide["frontmatter"].get("short")))
+                seen.pictures[slide["title"]] = Image.open(io.BytesIO(deck.page.screenshot())).convert("RGB")
+                for what in violations(deck.page):
+                    seen.barriers.setdefault(what, no)
+    return seen
