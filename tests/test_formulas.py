@@ -103,6 +103,32 @@ def guidance(n):
     close(seen[0]["noise"], uncond + g * (cond - uncond))
 
 
+@formula(r"x_{t-1} = \sqrt{\bar\alpha_{t-1}}\;\hat x_0 + \sqrt{1 - \bar\alpha_{t-1}}\;\epsilon_\theta")
+def ddim_step(n):
+    """"t - 1" is the next time that is visited: a stride, not 1, away"""
+    x_t, ddim = n.ddim.add_noise(n.x0, n.eps, torch.tensor([T])), DDIM({"prediction_type": "epsilon"})
+    ddim.set_timesteps(25)
+    a_prev = ddim.alphas_cumprod[T - 40].double()
+    close(ddim.step(n.eps, torch.tensor(T), x_t).prev_sample, a_prev.sqrt() * n.x0 + (1 - a_prev).sqrt() * n.eps)
+
+
+@formula(
+    r"\mu_\theta = \frac{1}{\sqrt{\alpha_t}}\left(x_t - \frac{\beta_t}{\sqrt{1 - \bar\alpha_t}}\,\epsilon_\theta\right)"
+)
+def ddpm_mean(n):
+    """diffusers' DDPM with all 1000 steps and the posterior's mean: what it gives before its own noise"""
+    from diffusers import DDPMScheduler
+
+    ddpm = DDPMScheduler(1000, 0.00085, 0.012, "scaled_linear", clip_sample=False, variance_type="fixed_small")
+    ddpm.set_timesteps(1000)
+    x_t = n.ddim.add_noise(n.x0, n.eps, torch.tensor([T]))
+    beta = ddpm.betas[T].double()
+    mean = (x_t - beta / (1 - n.a).sqrt() * n.eps) / (1 - beta).sqrt()
+    noise = torch.randn(x_t.shape, generator=torch.Generator().manual_seed(1), dtype=x_t.dtype)
+    after = ddpm.step(n.eps, T, x_t, generator=torch.Generator().manual_seed(1)).prev_sample
+    close(after - ddpm._get_variance(T).sqrt() * noise, mean)
+
+
 def close(a, b):
     torch.testing.assert_close(a, b.to(a), rtol=1e-5, atol=1e-5)
 
