@@ -4,6 +4,8 @@ import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test uses the network
 
+import diffusers
+import numpy as np
 import pytest
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
@@ -43,11 +45,11 @@ def tiny_text():
     return tokenizer, CLIPTextModel(config)
 
 
-def tiny_pipeline():
+def tiny_pipeline(**changes):
     """diffusers' pipeline with random weights, always the same, for 64 x 64 pixels."""
     torch.manual_seed(0)
     tokenizer, text_encoder = tiny_text()
-    unet = UNet2DConditionModel(
+    config = dict(
         sample_size=8,
         block_out_channels=(16, 32, 32, 32),
         norm_num_groups=8,
@@ -56,6 +58,7 @@ def tiny_pipeline():
         attention_head_dim=[1, 2, 2, 2],
         use_linear_projection=True,
     )
+    unet = UNet2DConditionModel(**config | changes)
     vae = AutoencoderKL(
         block_out_channels=(8, 8, 16, 16),
         norm_num_groups=8,
@@ -78,3 +81,50 @@ def tiny_folder(tmp_path_factory):
 @pytest.fixture(scope="session")
 def tiny(tiny_folder):
     return sdscope.StableDiffusion.from_pretrained(tiny_folder, device="cpu")
+
+
+def load_both(folder, dtype=torch.float32):
+    """(the bare pipeline, diffusers' pipeline) of one folder"""
+    theirs = StableDiffusionPipeline.from_pretrained(folder, dtype=dtype, **NO_CHECKER)
+    theirs.set_progress_bar_config(disable=True)
+    return sdscope.StableDiffusion.from_pretrained(folder, device="cpu", dtype=dtype), theirs
+
+
+def run_both(ours, theirs, prompts, negatives, size, steps, guidance):
+    """[(ours, theirs), ...]: the latents after every step, and the pictures. Seeds 0, 1, 2, ..."""
+    call = dict(height=size[0], width=size[1], num_inference_steps=steps, guidance_scale=guidance)
+    before, decoded, after = [], [], []
+
+    def decode(latents):
+        decoded.append(latents)
+        return type(ours).decode(ours, latents)
+
+    def keep(pipe, i, t, tensors):
+        after.append(tensors["latents"])
+        return {}
+
+    ours.decode = decode
+    pictures = ours(prompts, negatives, seed=0, callback=lambda step: before.append(step["latents"]), **call)
+    del ours.decode
+    seeds = [torch.Generator().manual_seed(seed) for seed in range(len(prompts))]
+    expected = theirs(prompts, negative_prompt=negatives, generator=seeds, callback_on_step_end=keep, **call)
+    latents, images = zip([*before[1:], *decoded], after, strict=True), zip(pictures, expected.images, strict=True)
+    return [*latents, *((torch.tensor(np.array(a)), torch.tensor(np.array(b))) for a, b in images)]
+
+
+compared = []  # the largest difference of each combination that was compared with diffusers
+
+
+def compare(pairs):
+    """Tensors of one combination, ours and diffusers': the same bits, or it fails"""
+    pairs = list(pairs)
+    assert all((a.shape, a.dtype) == (b.shape, b.dtype) for a, b in pairs)
+    assert all(a.isfinite().all() and a.float().std() > 0 for a, _ in pairs)
+    compared.append(max((a.double() - b.double()).abs().max().item() for a, b in pairs))
+    assert compared[-1] == 0.0
+
+
+def pytest_terminal_summary(terminalreporter):
+    if compared:
+        equal = f"{compared.count(0.0)} of {len(compared)} combinations, largest difference {max(compared)}"
+        terminalreporter.write_line(f"exactly equal to diffusers {diffusers.__version__}: {equal}")

@@ -9,7 +9,9 @@ from PIL import Image
 
 from sdscope import figures
 from sdscope.figures.base import COND, LATENTS, PAPER, SCALE, Board, coloured, rasterize
-from sdscope.figures.shapes import principal
+from sdscope.figures.pictures import oklab, principal
+from sdscope.figures.unet import by_word, liveliest
+from sdscope.figures.vae import spread
 from sdscope.trace import trace
 
 STEPS = 4
@@ -40,6 +42,11 @@ def every_figure(pipe, t, image, rgb):
         "ddim_step": figures.ddim_step(pipe.scheduler, t.steps[1], rgb),
         "attention_words": figures.attention_words(t, image, ["a", "ship"]),
         "unet_ledger": figures.unet_ledger(t),
+        "line_by_line": figures.line_by_line({"x": t.latents, "y = f(x)": t.latents.flatten(2).mT}, (8, 8), columns=3),
+        "places": figures.places(image, [(0, 0), (7, 7)], torch.eye(8).expand(2, 8, 8), torch.eye(77)[:2], t.tokens.cond[0]),
+        "features": figures.features(t.steps, small, {"mid": torch.cat([s.latents for s in t.steps])}, [image] * STEPS),
+        "album": figures.album(small, "abc", "xyz", [0, 1.5, 80]),
+        "hundred": figures.hundred([image] * 100, image),
         "decoder_stages": figures.decoder_stages(t, rgb(t.latents[0]), image),
         "roundtrip": figures.roundtrip(image, rgb(t.latents[0]), image),
         "picture": figures.Picture(image, 4),
@@ -114,10 +121,68 @@ def test_latents_stay_squares():
     assert len(set(rasterize(board.figure).get_flattened_data())) == 2  # no colour between
 
 
-def test_principal_colours_do_not_depend_on_the_sign_of_an_svd():
-    stage = torch.randn(5, 6, 6, generator=torch.Generator().manual_seed(1))
-    assert np.array_equal(principal(stage), principal(stage.flip(0).flip(0)))
-    assert not np.array_equal(principal(stage), principal(-stage))
+def test_principal_colours_do_not_depend_on_the_sign_or_order_of_the_channels():
+    stages = torch.randn(2, 5, 6, 6, generator=torch.Generator().manual_seed(1))
+    like = [coloured(stage[0]) for stage in stages]
+    once, again = principal(stages, like), principal(-stages.flip(1), like)
+    assert np.abs(np.asarray(once, dtype=int) - np.asarray(again, dtype=int)).max() <= 1
+    assert not np.array_equal(once[0], once[1])
+
+
+def test_principal_lightness_is_the_direction_of_the_largest_variance():
+    """A stage that is a picture's brightness, strongly, and something else, weakly."""
+    image = Image.linear_gradient("L").resize((8, 8), Image.BOX)
+    light = torch.from_numpy(np.array(image)).float() / 255
+    other = torch.rand(8, 8, generator=torch.Generator().manual_seed(2))
+    (drawn,) = principal(torch.stack([-light, 0.1 * other, 3 * light, 0.1 * other.T])[None], [image.convert("RGB")])
+    assert np.corrcoef(np.asarray(drawn.convert("L")).ravel(), light.ravel())[0, 1] > 0.9
+
+
+def test_oklab_of_colours_that_are_known():
+    """White, and pure red, from https://bottosson.github.io/posts/oklab"""
+    assert np.allclose(oklab(np.array([[1.0, 0, 0], [0.6279554, 0.2248631, 0.1258463]])), [[1, 1, 1], [1, 0, 0]], atol=1e-3)
+
+
+def test_a_skip_connection_is_what_the_receiver_gets_last(tiny, run):
+    """Asked of the UNet itself: every sender's output is the end of its receiver's input."""
+    t, *_ = run
+    seen, hooks, skips = {}, [], figures.skips(t)
+    for name in {name for sender, receiver, _ in skips for name in (sender, receiver)}:
+        keep = lambda module, given, gives, name=name: seen.update({name: (given[0], gives)})
+        hooks.append(tiny.unet.get_submodule(name).register_forward_hook(keep))
+    with torch.no_grad():
+        tiny.unet(t.steps[0].latents, t.steps[0].t, t.embeddings.cond)
+    for hook in hooks:
+        hook.remove()
+    assert len(skips) == sum(len(block.resnets) for block in tiny.unet.up_blocks)
+    for sender, receiver, channels in skips:
+        assert torch.equal(seen[receiver][0][:, -channels:], seen[sender][1]), (sender, receiver)
+
+
+def test_shares_of_attention_by_word_are_all_of_it(run):
+    tokens = run[0].tokens.cond[0]
+    shares = torch.arange(77.0) / torch.arange(77.0).sum()
+    found = by_word(shares, tokens)
+    assert list(found) == ["start", "“a”", "“ship”", "end, padding"]
+    assert found["“ship”"] == pytest.approx(float(shares[2:6].sum()))  # four letters: nothing is merged here
+    assert sum(found.values()) == pytest.approx(1)
+
+
+def test_the_liveliest_channels_are_those_that_vary_from_place_to_place():
+    maps = torch.stack([torch.full((4, 4), 9.0), torch.eye(4), 5 * torch.eye(4), torch.zeros(4, 4)])
+    assert liveliest(maps, 2).tolist() == [1, 2]
+
+
+def test_bars_are_as_long_as_the_pictures_are_far_away():
+    album = figures.album([Image.new("RGB", (8, 8))] * 3, "abc", "xyz", [0, 10, 40])
+    lengths = [bar.get_width() for axes in album.figure.axes for bar in axes.patches]
+    assert lengths[0] == 0 and lengths[2] == pytest.approx(4 * lengths[1])
+
+
+def test_spread_is_the_standard_deviation_at_each_pixel():
+    black, grey = Image.new("RGB", (2, 1)), Image.new("RGB", (2, 1), (100, 100, 100))
+    grey.putpixel((0, 0), (0, 0, 0))
+    assert spread([black, grey]).tolist() == [[0, 50]]
 
 
 def test_pictures_and_tensors(tiny, run):

@@ -2,14 +2,16 @@
 
 import hashlib
 import json
+import shutil
+from xml.etree import ElementTree
 
-import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from PIL import Image
 
-from sdscope import figures
-from sdscope.figures import excerpts, facts, manifest, notebooks
+from sdscope import SdscopeError, figures
+from sdscope.figures import excerpts, facts, manifest
+from sdscope.figures.sheets import Data
 
 RED, BLUE = (figures.Picture(Image.new("RGB", (8, 4), colour)) for colour in ("red", "blue"))
 
@@ -20,9 +22,12 @@ def out(tmp_path, monkeypatch):
     return tmp_path / "public"
 
 
+SETTINGS = dict(prompt="a ship", negative_prompt="", seed=42, steps=25, guidance=5.0, size=None)
+
+
 @pytest.fixture
 def save(out, tiny_folder):
-    return figures.saver("01_test", prompt="a ship", seed=42, steps=25, guidance=5.0, model=str(tiny_folder))
+    return figures.saver("01_test", **SETTINGS, model=str(tiny_folder))
 
 
 def test_a_figure_and_its_entry(save, out, tiny_folder):
@@ -34,9 +39,11 @@ def test_a_figure_and_its_entry(save, out, tiny_folder):
                 "notebook": "01_test",
                 "cell": "red",
                 "prompt": None,
+                "negative_prompt": "",
                 "seed": [1, 2],
                 "steps": 25,
                 "guidance": 5.0,
+                "size": 64,
                 "model": str(tiny_folder),
                 "model_sha256": manifest.weights_sha256(tiny_folder),
                 "sha256": hashlib.sha256(data).hexdigest(),
@@ -47,6 +54,14 @@ def test_a_figure_and_its_entry(save, out, tiny_folder):
         }
     }
     assert data == RED.data(".png")
+
+
+def test_what_a_figure_tells_about_itself(save, out):
+    save(figures.Sheet({"x0": [RED.image, BLUE.image]}, [1, 2]), "sheet.webp", alt="")
+    save(Data({"words": ["sea"]}), "words.json", alt="")
+    sheet, words = manifest.read().values()
+    assert (sheet["rows"], sheet["columns"], sheet["width"], sheet["height"]) == (["x0"], ["1", "2"], 16, 4)
+    assert json.loads((out / "figures" / "words.json").read_text()) == {"words": ["sea"]} and "width" not in words
 
 
 def test_saving_again_replaces_and_keeps_the_others(save, out):
@@ -66,14 +81,34 @@ def test_a_figure_that_fails_leaves_no_trace(save, out):
     assert not out.exists() or not any(p.is_file() for p in out.rglob("*"))
 
 
-def test_the_hash_of_a_model_knows_names_and_contents(tmp_path):
-    hashes = set()
-    for name, content in (("a", b"1"), ("a", b"2"), ("b", b"2")):
-        for path in tmp_path.iterdir():
-            path.unlink()
-        (tmp_path / f"{name}.safetensors").write_bytes(content)
-        hashes.add(manifest.weights_sha256(tmp_path))
-    assert len(hashes) == 3
+def test_a_saver_is_told_all_or_it_says_what_it_needs():
+    with pytest.raises(TypeError, match="prompt, negative_prompt, seed, steps, guidance, size, model"):
+        figures.saver("01_test", prompt="a ship", model="postcard")
+
+
+def test_a_folder_that_cannot_be_written(save, out):
+    out.write_text("a file in the way")
+    with pytest.raises(SdscopeError, match="^cannot write .*public/figures/red.png: "):
+        save(RED, "red.png", alt="")
+    assert out.read_text() == "a file in the way" and [p.name for p in out.parent.iterdir()] == ["public"]
+
+
+def test_the_hash_of_a_model_knows_parts_and_contents(tmp_path):
+    parts = ("text_encoder/model", "unet/diffusion_pytorch_model", "vae/diffusion_pytorch_model")
+
+    def sha256(*contents):
+        for part, content in zip(parts, contents):
+            path = tmp_path / f"{part}.safetensors"
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(content)
+        return manifest.weights_sha256(tmp_path)
+
+    first = sha256(b"1", b"2", b"3")
+    assert len({first, sha256(b"2", b"1", b"3"), sha256(b"12", b"", b"3"), sha256(b"1", b"2", b"4")}) == 4
+    (tmp_path / "unet" / "other.safetensors").write_bytes(b"not read")
+    assert sha256(b"1", b"2", b"3") == first
+    shutil.copytree(tmp_path, tmp_path / "elsewhere")
+    assert manifest.weights_sha256(tmp_path / "elsewhere") == first
 
 
 def test_out_of_a_notebook_and_elsewhere(tmp_path, monkeypatch):
@@ -94,71 +129,30 @@ def test_excerpts_are_source_and_text_only(tmp_path):
         cells=[
             new_markdown_cell("# title"),
             cell("untagged = 1"),
-            cell("print(1)\n2", "both", outputs=[
-                new_output("stream", name="stdout", text="1\n"),
+            cell("print(1 < 2)\n'<b>'", "both", outputs=[
+                new_output("stream", name="stdout", text="\x1b[31mTrue\x1b[0m\n"),
                 new_output("stream", name="stderr", text="a warning\n"),
-                new_output("execute_result", data={"text/plain": "2"}),
+                new_output("execute_result", data={"text/plain": "'<b>'"}),
             ]),
             cell("picture", "picture", outputs=[new_output("execute_result", data={"text/plain": "<Plot>", "text/html": "<img>"})]),
         ]
     )  # fmt: skip
-    (tmp_path / "nb").mkdir()
-    (tmp_path / "nb" / "stale.py").write_text("old")
-    excerpts.write("nb", notebook, tmp_path)
+    excerpts.write(notebook, tmp_path / "nb")
     found = {p.name: p.read_text() for p in (tmp_path / "nb").iterdir()}
-    assert found == {"both.py": "print(1)\n2\n", "both.txt": "1\n2\n", "picture.py": "picture\n"}
-    assert [p.name for p in tmp_path.iterdir()] == ["nb"]
+    assert set(found) == {"both.py", "both.txt", "both.html", "picture.py", "picture.html"}
+    assert found["both.py"] == "print(1 < 2)\n'<b>'\n" and found["both.txt"] == "True\n'<b>'\n"
+    assert found["picture.html"] == '<div class="cell">\n<pre class="source"><span class="n">picture</span></pre>\n</div>\n'
 
 
-def repository(root, *cells, name="01_test"):
-    (root / "notebooks").mkdir(exist_ok=True)
-    nbformat.write(new_notebook(cells=list(cells)), root / "notebooks" / f"{name}.ipynb")
-
-
-SAVE = """from PIL import Image
-from sdscope import figures
-figures.manifest.find_model = lambda name: "."
-save = figures.saver("01_test", prompt="p", seed=1, steps=1, guidance=1.0, model="m")
-fig = figures.Picture(Image.new("RGB", (8, 8)))"""
-
-
-@pytest.fixture
-def quick_facts(monkeypatch):
-    monkeypatch.setattr(facts, "facts", lambda: {"n": 1})
-
-
-def test_run_publishes_and_takes_away_what_is_no_longer_made(tmp_path, quick_facts):
-    one, two = cell('save(fig, "one.png", alt="1");', "one"), cell('save(fig, "two.png", alt="2");', "two")
-    lines = []
-    repository(tmp_path, cell(SAVE), one, two)
-    notebooks.run(tmp_path, say=lines.append)
-    assert set(manifest.read(tmp_path / "public")) == {"one.png", "two.png"}
-    assert (tmp_path / "embed" / "01_test" / "one.py").read_text() == 'save(fig, "one.png", alt="1");\n'
-    assert json.loads((tmp_path / "public" / "facts.json").read_text()) == {"n": 1}
-    assert lines[0].startswith("01_test: 2 figures in ")
-    repository(tmp_path, cell(SAVE), two)
-    notebooks.run(tmp_path, ["01_test"], say=lines.append)
-    assert set(manifest.read(tmp_path / "public")) == {"two.png"}
-    assert [p.name for p in (tmp_path / "public" / "figures").iterdir()] == ["two.png"]
-
-
-def test_a_failing_cell_is_named_and_nothing_is_written(tmp_path, quick_facts):
-    repository(tmp_path, cell(SAVE), cell('save(fig, "one.png", alt="1");', "one"), new_markdown_cell("text"), cell("1 / 0", "bad"))
-    with pytest.raises(notebooks.NotebookError, match=r"01_test.ipynb, cell 3 \[bad\]: ZeroDivisionError: division by zero"):
-        notebooks.run(tmp_path, say=lambda line: None)
-    assert not (tmp_path / "public").exists() and not (tmp_path / "embed").exists()
-
-
-def test_a_figure_from_another_cell_than_it_says_is_refused(tmp_path, quick_facts):
-    repository(tmp_path, cell(SAVE), cell('save(fig, "one.png", alt="1");', "other"))
-    with pytest.raises(notebooks.NotebookError, match="one.png was not saved by a cell tagged 'one'"):
-        notebooks.run(tmp_path, say=lambda line: None)
-    assert not (tmp_path / "public").exists()
-
-
-def test_a_notebook_that_is_not_there(tmp_path):
-    with pytest.raises(notebooks.NotebookError, match="no such notebook: .*05_none.ipynb"):
-        notebooks.run(tmp_path, ["05_none"])
+def test_the_html_of_an_excerpt_says_the_same_as_its_text(tmp_path):
+    source = "%pip install x\nif a < b and '<b>':\n    print(f'{a}')  # & so on"
+    notebook = new_notebook(cells=[cell(source, "t", outputs=[new_output("stream", name="stdout", text="<b> & 日本\n")])])
+    excerpts.write(notebook, tmp_path / "nb")
+    page = (tmp_path / "nb" / "t.html").read_text()
+    root = ElementTree.fromstring(page)
+    assert ["".join(pre.itertext()) for pre in root] == [source, "<b> & 日本"]
+    assert [(pre.tag, pre.get("class")) for pre in root] == [("pre", "source"), ("pre", "output")]
+    assert {e.tag for e in root.iter()} == {"div", "pre", "span"} and "style" not in page
 
 
 def test_code_lines_leave_out_what_is_not_code():

@@ -65,10 +65,7 @@ def find_model(name, offline=False, dtype=torch.float32):
     if missing:
         refuse_pickles(folder)
         raise SdscopeError(f"the model folder {folder} lacks {', '.join(missing)}: {AGAIN}")
-    kind = read_config(folder / "model_index.json").get("_class_name")
-    if kind != "StableDiffusionPipeline":
-        only = "only text-to-image by Stable Diffusion 1.x and 2.x is read here"
-        raise SdscopeError(f"the model folder {folder} holds a {kind}: {only}")
+    refuse_other_kinds(folder)
     return folder
 
 
@@ -122,6 +119,13 @@ def missing_files(folder, dtype):
     return missing
 
 
+def refuse_other_kinds(folder):
+    kind = read_config(folder / "model_index.json").get("_class_name")
+    if kind != "StableDiffusionPipeline":
+        only = "only text-to-image by Stable Diffusion 1.x and 2.x is read here"
+        raise SdscopeError(f"the model folder {folder} holds a {kind}: {only}")
+
+
 def refuse_pickles(folder):
     found = [path for pattern in PICKLES for path in sorted(folder.rglob(pattern))]
     if found:
@@ -152,7 +156,7 @@ def load_scheduler(cls, folder):
 
 
 def load_module(cls, folder, device, dtype):
-    """config.json and its safetensors -> cls(config), frozen; every key is accounted for"""
+    """config.json and its safetensors -> cls(config); every key is accounted for"""
     config = read_config(folder / "config.json")
     path = weights_file(folder.parent, folder.name, dtype)
     try:
@@ -172,7 +176,8 @@ def load_module(cls, folder, device, dtype):
         mismatched=[k for k in expected if k in weights and expected[k].shape != weights[k].shape],
     )
     module.load_state_dict(weights, assign=True)
-    return module.to(device, dtype).eval().requires_grad_(False)
+    # not frozen, as in diffusers: with a frozen weight torch multiplies another way, and rounds another way
+    return module.to(device, dtype).eval()
 
 
 def current_name(key):

@@ -1,5 +1,7 @@
 """The command line: sdscope generate "a prompt" -o picture.png"""
 
+import importlib
+import json
 import os
 import secrets
 import sys
@@ -50,6 +52,109 @@ def generate(
     image = pipe(prompt, negative_prompt, height, width, steps, guidance_scale, seed, callback)
     save(image, part, output)
     print(f"{output} (seed {seed})")
+
+
+@app.command()
+def shapes(
+    model: Annotated[str, typer.Argument(help="A short name, such as sd2 or sd15, or a folder.")],
+    size: Annotated[int | None, Option(help="In pixels. Default: the model's own.")] = None,
+    as_json: Annotated[bool, Option("--json", help="For programs: JSON, all numbers exact.")] = False,
+):
+    """Every block of a model: shape, parameters, multiply-adds. Without its weights."""
+    from .shapes import shapes  # not above: torch takes seconds to import
+
+    ledgers = shapes(model, size)
+    if as_json:
+        print(json.dumps({part: [row._asdict() for row in rows] for part, rows in ledgers.items()}))
+    else:
+        print_shapes(model, ledgers)
+
+
+def print_shapes(model, ledgers):
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    from .shapes import total
+
+    titles = {
+        "unet": "UNet, called once with guidance: a batch of two",
+        "encoder": "autoencoder, a picture to latents",
+        "decoder": "autoencoder, latents to a picture",
+    }
+    for part, rows in ledgers.items():
+        title = f"{model}: {titles[part]}"
+        table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+        for name, width in ("block", 22), ("shape", 20), ("parameters", 11), ("multiply-adds", 13):
+            justify = "left" if name in ("block", "shape") else "right"
+            table.add_column(name, min_width=width, justify=justify, no_wrap=True)
+        for name, depth, shape, *counts in rows:
+            block = block if depth else name
+            name = f"  {name.removeprefix(block)[1:]}" if depth else name
+            table.add_row(name, str(shape), *counted(*counts), style="dim" if depth else None)
+        table.add_section()
+        table.add_row("in all", "", *counted(*total(rows)))
+        Console(width=None if sys.stdout.isatty() else 100).print(table)
+
+
+def counted(parameters, multiply_adds):
+    """As the table has them; where there are none, nothing"""
+    return f"{parameters:,}" if parameters else "", f"{multiply_adds / 1e6:,.1f} M" if multiply_adds else ""
+
+
+Only = Annotated[list[str], Option(help="A notebook's number or name, such as 05. Can be given again. Default: all.")]
+Out = Annotated[Path | None, Option(help="The folder that holds public/ and embed/. Default: this one.")]
+Model = Annotated[str | None, Option(help="In place of postcard: a short name, a folder, or a hub id.")]
+Parameters = Annotated[list[str], Option("-p", metavar="NAME=VALUE", help="Another parameter of the notebooks. Can be given again.")]
+Jobs = Annotated[int | None, Option(min=1, help="Notebooks at a time. Default: one for each core; on a GPU one.")]
+
+
+@app.command()
+def figures(only: Only = [], out: Out = None, model: Model = None, parameters: Parameters = [], jobs: Jobs = None):
+    """Execute the notebooks: figures into public/, excerpts into embed/. Goes on where it was interrupted."""
+    notebooks("notebooks").make(Path.cwd(), only, out, notebook_parameters(model, parameters), jobs, say)
+
+
+@app.command()
+def check(only: Only = [], out: Out = None, model: Model = None, parameters: Parameters = [], jobs: Jobs = None):
+    """Execute the notebooks again and compare with public/ and embed/. Exit status 1 if anything differs."""
+    found = notebooks("check").check(Path.cwd(), only, out, notebook_parameters(model, parameters), jobs, say)
+    if not found:
+        print("the same as in public/ and embed/")
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("file", "what", "kept", "again", title=f"{len(found)} differences", title_justify="left")
+    for row in found:
+        table.add_row(*(repr(x)[1:-1] if x is not None else "-" for x in row))
+    Console().print(table, markup=False)
+    raise typer.Exit(1)
+
+
+def notebooks(name):
+    try:
+        return importlib.import_module(f".figures.{name}", __package__)
+    except ImportError as error:
+        raise SdscopeError(f"this needs {error.name}: pip install 'sdscope[notebooks]'") from error
+
+
+def notebook_parameters(model, parameters):
+    """["steps=20", "prompt=a castle"], as JSON where it is JSON -> {"steps": 20, "prompt": "a castle"}"""
+    found = {"model": model} if model else {}
+    for parameter in parameters:
+        name, equals, value = parameter.partition("=")
+        if not equals:
+            raise SdscopeError(f"-p {parameter}: write NAME=VALUE, such as -p steps=20")
+        try:
+            found[name] = json.loads(value)
+        except ValueError:
+            found[name] = value
+    return found
+
+
+def say(line):
+    print(line, flush=True)
 
 
 train = typer.Typer(help="Train Postcard from nothing: vae, text, postcard, decoder, in this order.")

@@ -103,9 +103,11 @@ class StableDiffusion:
             seed = torch.Generator().seed() >> 1  # another one every time
         seeds = seed if isinstance(seed, list) else range(seed, seed + batch)
         shape = (1, self.unet.config.in_channels, height // self.factor, width // self.factor)
+        weight = self.unet.conv_in.weight
         # drawn on the CPU: a seed means the same on every device
-        noise = [torch.randn(shape, generator=torch.Generator().manual_seed(s)) for s in seeds]
-        return torch.cat(noise).to(self.unet.conv_in.weight)
+        generators = [torch.Generator().manual_seed(s) for s in seeds]
+        noise = [torch.randn(shape, generator=g, dtype=weight.dtype) for g in generators]
+        return torch.cat(noise).to(weight)
     # endregion get_latents
 
     # region denoise

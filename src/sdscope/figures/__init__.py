@@ -1,10 +1,15 @@
 """Figures from a trace: each function returns an object that shows itself in Jupyter and saves itself."""
 
 from .base import Animation, Picture, Plot
-from .denoise import alphas, attention_words, ddim_step, ddim_terms, decoded_movie, evenly, latents_movie, strip
-from .latents import LatentRGB, channels, to_picture, to_tensor
+from .denoise import attention_movie, attention_rows, attention_steps, attention_words, decoded_movie
+from .denoise import evenly, latents_movie, predictions, strip, x0_movie
+from .latents import LatentRGB, channels, decode, one_place, to_picture, to_tensor
 from .manifest import saver
 from .runs import Runs
-from .pictures import gallery, movie, sizes
-from .shapes import decoder_stages, roundtrip, unet_ledger
-from .text import embedding, last_tokens, similarity, token_strip
+from .scheduler import alphas, ddim_step, ddim_terms, distance, look, race, ratio_noise
+from .scheduler import spacings, steps_for, timetable, trials
+from .pictures import album, gallery, movie, sizes
+from .sheets import Sheet
+from .text import cut_off, embedding, equations, last_tokens, similarity, token_strip
+from .unet import features, line_by_line, places, skips, unet_ledger
+from .vae import decoder_stages, hundred, roundtrip

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import functools
 import io
+from contextlib import suppress
+from fractions import Fraction
 from pathlib import Path
 
 import matplotlib.style
@@ -12,14 +14,18 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
-from PIL import Image
+from PIL import Image, features
+
+from .. import SdscopeError
 
 STYLE = Path(__file__).with_name("style.mplstyle")
 WIDTH = 884  # CSS pixels: as wide as a slide has room for
 SCALE = 2  # pixels of the file for each CSS pixel: sharp on a projector
+LARGEST = 1024  # pixels of a side, of a picture that is made larger
 PAPER, INK, MUTED = "#fbfaf7", "#22303c", "#5f6b76"
-# one colour for one thing, in the figures as in the deck
-LATENTS, NOISE, UNCOND, COND, GUIDED, X0 = "#3b6fb6", "#8a8f98", "#b08a2e", "#c2562d", "#2a7f62", "#7a4ea3"
+# one colour for one thing, in the figures as in the deck; told apart also by who cannot see red, green or blue
+LATENTS, NOISE, UNCOND, COND, GUIDED, X0 = "#3b6fb6", "#8a8f98", "#c19c3a", "#c2562d", "#2a7f62", "#5e3488"
+TEXT = {NOISE: MUTED, UNCOND: "#846416", COND: "#b04a23"}  # darker where letters have them
 SIGNED = LinearSegmentedColormap.from_list("signed", [LATENTS, PAPER, COND], N=255)  # negative, zero, positive
 HEAT = LinearSegmentedColormap.from_list("heat", [PAPER, "#e8c9a0", COND, "#5c1f14"])
 
@@ -33,26 +39,42 @@ class Shown:
         raise NotImplementedError
 
     def data(self, suffix: str) -> bytes:
-        """The bytes of the file. A suffix that cannot be: ValueError."""
+        """The bytes of the file. A suffix that cannot be: SdscopeError."""
         files = self.__dict__.setdefault("files", {})
         if suffix not in files:
             files[suffix] = self.render(suffix)
         return files[suffix]
 
     def save(self, path) -> None:
+        """The suffix says as what. All of the file or nothing."""
         path = Path(path)
-        path.write_bytes(self.data(path.suffix))
+        write(path, self.data(path.suffix))
 
     def _repr_html_(self) -> str:
-        suffix = next(iter(self.__dict__.get("files", ())), self.suffix)
+        made = [suffix for suffix in self.__dict__.get("files", ()) if suffix != ".mp4"]  # no <img> shows that
+        suffix = made[0] if made else self.suffix
         code = base64.b64encode(self.data(suffix)).decode()
         return f'<img style="max-width: {WIDTH}px; width: 100%" src="data:image/{suffix[1:]};base64,{code}">'
 
 
+def write(path: Path, data: bytes) -> None:
+    """All of the file or nothing: written beside its place, then moved there. Where that cannot be: SdscopeError."""
+    part = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(data)
+        part.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            part.unlink()
+        raise SdscopeError(f"cannot write {path}: {error.strerror}") from None
+
+
 class Picture(Shown):
-    """One PIL image. `times` makes it larger: smoothly (Lanczos), as fits a painting."""
+    """One PIL image. `times` makes it larger, up to LARGEST: smoothly (Lanczos), as fits a painting."""
 
     def __init__(self, image: Image.Image, times: int = 1):
+        times = max(1, min(times, LARGEST // max(image.size)))
         self.image = image if times == 1 else image.resize([times * n for n in image.size], Image.LANCZOS)
 
     def render(self, suffix):
@@ -70,27 +92,65 @@ class Plot(Shown):
 
 
 class Animation(Shown):
-    """Frames in a loop, as animated WebP; the last one is held for `hold` milliseconds."""
+    """Frames in a loop, `ms` milliseconds each; the last one is held for `hold`.
+
+    Saved as animated WebP (what the deck shows), AVIF, GIF or MP4. lossless: every pixel is kept, in a WebP.
+    quality: 0 to 100, of the WebP and the AVIF.
+    """
 
     suffix = ".webp"
 
     def __init__(self, frames: list[Image.Image], ms=160, hold=2400, lossless=False, quality=50):
-        self.frames, self.options = frames, dict(lossless=lossless, quality=quality, method=4)
-        self.durations = [ms] * (len(frames) - 1) + [hold]
+        self.frames, self.ms, self.hold = frames, ms, hold
+        self.lossless, self.quality = lossless, quality
 
     def render(self, suffix):
-        if suffix != ".webp":
-            raise ValueError(f"an animation is saved as .webp, not {suffix}")
-        buffer, (first, *rest) = io.BytesIO(), self.frames
-        timing = dict(duration=self.durations, loop=0)
-        first.save(buffer, "webp", save_all=True, append_images=rest, **timing, **self.options)
+        if suffix == ".mp4":
+            return mp4(self.frames + self.frames[-1:] * round(self.hold / self.ms), self.ms)
+        options = {
+            ".webp": dict(lossless=self.lossless, quality=self.quality, method=4),
+            ".avif": dict(quality=self.quality, subsampling="4:4:4" if self.lossless else "4:2:0", speed=8),
+            ".gif": dict(),
+        }
+        if suffix not in options:
+            raise SdscopeError(f"an animation is saved as .webp, .avif, .gif or .mp4, not {suffix!r}")
+        if suffix == ".avif" and not features.check("avif"):
+            raise SdscopeError("this Pillow cannot write AVIF: pip install 'pillow>=11.3', or save as .webp")
+        frames = few_colours(self.frames) if suffix == ".gif" else self.frames
+        durations = [self.ms] * (len(frames) - 1) + [self.hold]
+        buffer, (first, *rest) = io.BytesIO(), frames
+        timing = dict(save_all=True, append_images=rest, duration=durations, loop=0)
+        first.save(buffer, suffix[1:], **timing, **options[suffix])
         return buffer.getvalue()
+
+
+def few_colours(frames: list[Image.Image]) -> list[Image.Image]:
+    """The frames in the same 128 colours: a GIF of 256, or of each frame's own, is larger still than this."""
+    every = Image.fromarray(np.concatenate([np.asarray(frame.convert("RGB")) for frame in frames]))
+    palette = every.quantize(128, Image.Quantize.FASTOCTREE)
+    return [frame.convert("RGB").quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
+
+
+def mp4(frames: list[Image.Image], ms: int) -> bytes:
+    """H.264, which every browser, phone and slide program plays. It has no odd sizes: a last row or column goes."""
+    try:
+        import av
+    except ImportError:
+        raise SdscopeError("an MP4 needs the package av: pip install av") from None
+    buffer, (width, height) = io.BytesIO(), (side // 2 * 2 for side in frames[0].size)
+    with av.open(buffer, "w", format="mp4") as file:
+        stream = file.add_stream("libx264", rate=Fraction(1000, ms), options={"crf": "18"})
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        for frame in frames:
+            file.mux(stream.encode(av.VideoFrame.from_image(frame.crop((0, 0, width, height)))))
+        file.mux(stream.encode())
+    return buffer.getvalue()
 
 
 def encode(image: Image.Image, suffix: str) -> bytes:
     options = {".png": dict(optimize=True), ".webp": dict(quality=88, method=4)}
     if suffix not in options:
-        raise ValueError(f"cannot save a picture as {suffix!r}: use .png or .webp")
+        raise SdscopeError(f"a picture is saved as .png or .webp, not {suffix!r}")
     buffer = io.BytesIO()
     image.save(buffer, suffix[1:], **options[suffix])
     return buffer.getvalue()
@@ -133,6 +193,7 @@ class Board:
         at = (x / self.width, 1 - y / self.height)
         # parse_math=False: a "$" in somebody's prompt is a dollar
         kwargs.setdefault("parse_math", False)
+        color = TEXT.get(color, color)
         return self.figure.text(*at, string, size=0.72 * size, color=color, ha=ha, va=va, **kwargs)
 
     def picture(self, x, y, w, h, image, smooth=True, edge=None):

@@ -1,4 +1,4 @@
-"""Figures of the third step: the loop, its predictions, its scheduler, its words."""
+"""Figures of the third step: the loop, its predictions, its words."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from ..trace import Step, Trace
-from .base import COND, GUIDED, HEAT, INK, LATENTS, MUTED, NOISE, UNCOND, WIDTH, X0, Animation, Board, coloured, plot
+from .base import COND, GUIDED, HEAT, INK, LATENTS, MUTED, PAPER, SCALE, UNCOND, WIDTH, X0, Animation, Board, coloured, plot, rasterize
 from .latents import LatentRGB
 from .pictures import movie
 
@@ -31,6 +31,11 @@ def decoded_movie(images: list[Image.Image], t: Trace) -> Animation:
     return movie(images, times(t))
 
 
+def x0_movie(images: list[Image.Image], t: Trace) -> Animation:
+    """`images`: the decoded pred_x0, one for each step."""
+    return movie(images, times(t)[:-1])
+
+
 def evenly(steps: list[Step], n: int) -> list[Step]:
     """At most n of the steps, evenly spaced, the first and the last among them."""
     return [steps[i] for i in np.unique(np.linspace(0, len(steps) - 1, n).round().astype(int))]
@@ -52,71 +57,67 @@ def strip(steps: list[Step], rgb: LatentRGB, decoded: list[Image.Image]):
     return board
 
 
-@plot
-def alphas(scheduler, steps: int):
-    """alpha_prod_t and alpha_prod_t_prev at every step, and how much each step adds."""
-    scheduler.set_timesteps(steps)
-    before = [t - scheduler.config.num_train_timesteps // steps for t in scheduler.timesteps]
-    now = scheduler.alphas_cumprod[scheduler.timesteps].numpy()
-    prev = np.array([float(scheduler.alphas_cumprod[t] if t >= 0 else scheduler.final_alpha_cumprod) for t in before])
-    board = Board(WIDTH, 380)
-    axes = board.axes(70, 16, 560, 306)
-    x = np.arange(1, steps + 1)
-    axes.bar(x, prev - now, color=NOISE, alpha=0.55, width=0.8)
-    axes.plot(x, prev, "o-", color=GUIDED, markersize=4)
-    axes.plot(x, now, "o-", color=LATENTS, markersize=4)
-    axes.set(xlim=(0.3, steps + 0.7), ylim=(0, 1.03), xticks=[1, *range(5, steps + 1, 5)], yticks=np.arange(6) / 5, xlabel="step", ylabel="share of picture in the variance")
-    board.text(650, 60, "alpha_prod_t_prev", 16, GUIDED, weight="bold")
-    board.text(650, 84, "after the step", color=MUTED)
-    board.text(650, 128, "alpha_prod_t", 16, LATENTS, weight="bold")
-    board.text(650, 152, "before the step", color=MUTED)
-    board.text(650, 196, "their difference", 16, MUTED, weight="bold")
-    board.text(650, 220, f"largest at step {int((prev - now).argmax()) + 1}", color=MUTED)
-    board.text(650, 244, f"last step: {prev[-1] - now[-1]:.4f}", color=MUTED)
-    return board
+def panels(rows: list[dict], captions: list[str], size: int, gap=12, **options) -> Animation:
+    """Several animations in step. rows: [{(label, colour): [a picture for each caption]}, ...]; lossy, for paintings.
 
-
-def ddim_terms(scheduler, step) -> list[list[tuple]]:
-    """The terms of one DDIM step as equations: [[(name, value), (factor, name, value), (factor, name, value)]].
-
-    The first entry of an equation is the sum of the others, each times its factor: a test adds them up.
+    The first row may be latents: pictures smaller than a panel keep their values as squares.
     """
-    stride = scheduler.config.num_train_timesteps // scheduler.num_inference_steps
-    prev = step.t - stride
-    a = float(scheduler.alphas_cumprod[step.t])
-    a_prev = float(scheduler.alphas_cumprod[prev] if prev >= 0 else scheduler.final_alpha_cumprod)
-    b, x, out, x0 = 1 - a, step.latents, step.noise, step.pred_x0
-    noise = (x - a**0.5 * x0) / b**0.5  # x_t is a mix of picture and noise, so this is the noise
-    latents, pred_x0, eps = ("latents", x), ("pred_x0", x0), ("noise", noise)
-    if scheduler.config.prediction_type == "v_prediction":
-        first = [[pred_x0, (a**0.5, *latents), (-(b**0.5), "v", out)], [eps, (b**0.5, *latents), (a**0.5, "v", out)]]
-    else:
-        first = [[pred_x0, (a**-0.5, *latents), (-((b / a) ** 0.5), *eps)]]
-    after = a_prev**0.5 * x0 + (1 - a_prev) ** 0.5 * noise
-    return [*first, [("next latents", after), (a_prev**0.5, *pred_x0), ((1 - a_prev) ** 0.5, *eps)]]
+    columns, high = max(map(len, rows)), size + 30
+    width, frames = columns * (size + gap) - gap, []
+    for i, caption in enumerate(captions):
+        board = Board(width, len(rows) * high + 26)
+        board.text(width / 2, len(rows) * high + 10, caption, color=MUTED, ha="center")
+        for y, row in enumerate(rows):
+            for x, (label, colour) in enumerate(row):
+                board.text(x * (size + gap) + size / 2, y * high + 13, label, 16, colour, ha="center", weight="bold")
+        frame = rasterize(board.figure)
+        for y, row in enumerate(rows):
+            for x, pictures in enumerate(row.values()):
+                smooth = pictures[i].width >= size / 2
+                picture = pictures[i].resize((size * SCALE, size * SCALE), Image.LANCZOS if smooth else Image.NEAREST)
+                frame.paste(picture, (x * (size + gap) * SCALE, (y * high + 26) * SCALE))
+        frames.append(frame)
+    return Animation(frames, **options)
 
 
-@plot
-def ddim_step(scheduler, step, rgb: LatentRGB):
-    """One step as sums of pictures: what is multiplied by what."""
-    colours = {"latents": LATENTS, "next latents": LATENTS, "v": GUIDED, "noise": NOISE, "pred_x0": X0}
-    meaning = {"pred_x0": "what is picture in it", "noise": "what is noise in it", "next latents": "both again, with less noise"}
-    cell, high, factor_width = 98, 132, 116
-    equations = ddim_terms(scheduler, step)
-    board = Board(WIDTH, len(equations) * high)
-    for j, ((name, total), *terms) in enumerate(equations):
-        y, x = j * high + 4, 14
-        for n, (factor, term, value) in enumerate([(None, name, total), *terms]):
-            if n:
-                sign = "=" if n == 1 else ("+" if factor > 0 else "−")
-                shown = factor if n == 1 else abs(factor)
-                board.text(x + factor_width / 2, y + cell / 2, f"{sign} {shown:.3f} ×", 18, ha="center")
-                x += factor_width
-            board.picture(x, y, cell, cell, rgb(value[0]), smooth=False)
-            board.text(x + cell / 2, y + cell + 13, term, color=colours[term], ha="center", weight="bold")
-            x += cell
-        board.text(x + 50, y + cell / 2, meaning[name], 18)
-    return board
+def predictions(t: Trace, rgb: LatentRGB, decoded: dict[str, list[Image.Image]]) -> Animation:
+    """The three predictions at every step, and below each, decoded, the x_0 that it stands for: {name: pictures}"""
+    names = {"noise_uncond": ("uncond", UNCOND), "noise_cond": ("cond", COND), "noise": ("guided", GUIDED)}
+    raw = {label: [rgb(getattr(s, name)[0]) for s in t.steps] for name, label in names.items()}
+    x0 = {(f"x0 of {label}", colour): decoded[name] for name, (label, colour) in names.items()}
+    return panels([raw, x0], times(t)[:-1], 128)
+
+
+def heats(t: Trace, word: str) -> np.ndarray:
+    """(steps, h, w): how much each place looks at the word at each step, 0 at the least of all and 1 at the most."""
+    maps = np.stack([s.attention[word].numpy() for s in t.steps])
+    return (maps - maps.min()) / (np.ptp(maps) or 1)
+
+
+def overlay(image: Image.Image, heat: np.ndarray) -> Image.Image:
+    """A picture in grey with `heat` (h, w), 0 to 1, laid over it in colours."""
+    large = Image.fromarray(heat.astype("float32")).resize(image.size, Image.BICUBIC)
+    colour = np.asarray(coloured(np.asarray(large).clip(0, 1), 1.0, HEAT), dtype="float64")
+    grey = np.asarray(image.convert("L").convert("RGB"), dtype="float64")
+    return Image.fromarray((0.3 * grey + 0.7 * colour).clip(0, 255).astype("uint8"))
+
+
+def attention_movie(t: Trace, pictures: list[Image.Image], words: list[str]) -> Animation:
+    """At every step the picture that the UNet has in mind (`pictures`), and where it looks at each word."""
+    heat = {word: heats(t, word) for word in words}
+    row = {("x0", X0): pictures}
+    row |= {(word, INK): [overlay(p, h) for p, h in zip(pictures, heat[word])] for word in words}
+    return panels([row], times(t)[:-1], 128)
+
+
+def attention_rows(t: Trace, words: list[str], size=64) -> dict[str, list[Image.Image]]:
+    """{word: its map at each step, and at last the mean over the steps}, for a Sheet."""
+    rows = {}
+    for word in words:
+        heat = heats(t, word)
+        maps = [coloured(h, 1.0, HEAT) for h in [*heat, heat.mean(0) / heat.mean(0).max()]]
+        rows[word] = [m.resize((size, size * m.height // m.width), Image.BICUBIC) for m in maps]
+    return rows
 
 
 @plot
@@ -127,14 +128,28 @@ def attention_words(t: Trace, image: Image.Image, words: list[str]):
     board = Board(WIDTH, cell + 36)
     board.picture(0, 0, cell, cell, image)
     board.text(cell / 2, cell + 18, "picture", color=MUTED, ha="center")
-    grey = np.asarray(image.convert("L").convert("RGB"), dtype="float64")
     for i, word in enumerate(words, start=1):
-        heat = np.mean([s.attention[word].numpy() for s in t.steps], axis=0)
+        heat = t.attention[word].numpy()
         # contrast within the word's own map: shares differ between words by an order of magnitude
-        heat = (heat - heat.min()) / (heat.max() - heat.min() or 1)
-        large = np.asarray(Image.fromarray(heat.astype("float32")).resize(image.size, Image.BICUBIC)).clip(0, 1)
-        colour = np.asarray(coloured(large, 1.0, HEAT), dtype="float64")
-        mixed = 0.3 * grey + 0.7 * colour
-        board.picture(i * (cell + gap), 0, cell, cell, Image.fromarray(mixed.clip(0, 255).astype("uint8")))
+        heat = (heat - heat.min()) / (np.ptp(heat) or 1)
+        board.picture(i * (cell + gap), 0, cell, cell, overlay(image, heat))
         board.text(i * (cell + gap) + cell / 2, cell + 18, word, 16, INK, ha="center", weight="bold")
+    return board
+
+
+@plot
+def attention_steps(t: Trace, steps: list[Step], pictures: list[Image.Image], words: list[str]):
+    """The same at each of the `steps`, over the picture that the UNet has in mind there. A word has one scale for all steps."""
+    margin, gap = 92, 6
+    cell = (WIDTH - margin + gap) / len(steps) - gap
+    board = Board(WIDTH, 28 + (len(words) + 1) * (cell + gap) - gap)
+    heat = {word: heats(t, word) for word in words}
+    rows = {"x0": pictures} | {word: [overlay(p, heat[word][s.i]) for s, p in zip(steps, pictures)] for word in words}
+    for y, (name, row) in enumerate(rows.items()):
+        top = 28 + y * (cell + gap)
+        board.text(margin - 12, top + cell / 2, name, 16, INK if y else X0, ha="right", weight="bold")
+        for x, (s, picture) in enumerate(zip(steps, row)):
+            board.picture(margin + x * (cell + gap), top, cell, cell, picture)
+            if y == 0:
+                board.text(margin + x * (cell + gap) + cell / 2, 12, f"t = {s.t:.0f}", color=MUTED, ha="center")
     return board

@@ -2,8 +2,9 @@
 
 A notebook asks once for its saver and then saves each figure with one call:
 
-    save = figures.saver("02_encode_prompt", prompt=prompt, seed=seed, steps=steps, guidance=guidance, model=model)
-    save(figure, "tokens.png", alt="...")
+    settings = dict(prompt=prompt, negative_prompt=negative_prompt, seed=seed, steps=steps, ...)
+    save = figures.saver("02_encode_prompt", **settings)
+    save(fig, "tokens.png", alt="...")
 """
 
 from __future__ import annotations
@@ -14,12 +15,15 @@ import json
 import os
 from pathlib import Path
 
+import torch
 from PIL import Image
 
-from ..checkpoint import find_model
-from .base import Shown
+from .. import unet, vae
+from ..checkpoint import WEIGHTS, find_model, read_config, weights_file
+from ..devices import pick_device, pick_dtype
+from .base import Shown, write
 
-PROVENANCE = ("prompt", "seed", "steps", "guidance", "model")
+PROVENANCE = ("prompt", "negative_prompt", "seed", "steps", "guidance", "size", "model")
 
 
 def out() -> Path:
@@ -32,22 +36,27 @@ def out() -> Path:
 def saver(notebook: str, **provenance):
     """-> save(figure, name, alt, **changes), for one notebook.
 
-    provenance: prompt, seed, steps, guidance and model of the notebook; `changes`, of one figure that
-    has others (None: it does not depend on them). The cell is known by its tag, which is the figure's name without suffix: a test
-    and the command that runs the notebooks compare.
+    provenance: all of PROVENANCE, of the notebook (size None: what the model was trained for); `changes`,
+    of one figure that has others (None: it does not depend on them). The cell is known by its tag, which is
+    the figure's name without suffix: a test and the command that runs the notebooks compare.
     """
-    model_sha256 = weights_sha256(find_model(provenance["model"]))
+    if set(provenance) != set(PROVENANCE):
+        raise TypeError(f"a saver needs {', '.join(PROVENANCE)}, no more and no less")
+    folder, model_sha256 = find_weights(provenance["model"])
+    if provenance["size"] is None:
+        provenance["size"] = own_size(folder)
 
     def save(figure: Shown, name: str, alt: str, **changes) -> Shown:
-        unknown = set(provenance | changes) - set(PROVENANCE)
+        unknown = set(changes) - set(PROVENANCE)
         if unknown:
             raise TypeError(f"not provenance: {', '.join(sorted(unknown))}")
         path = out() / "figures" / name
         data = figure.data(path.suffix)
-        width, height = Image.open(io.BytesIO(data)).size
         entry = {"notebook": notebook, "cell": path.stem, **provenance, **changes}
         entry |= {"model_sha256": model_sha256, "sha256": hashlib.sha256(data).hexdigest()}
-        entry |= {"width": width, "height": height, "alt": alt}
+        if path.suffix != ".json":
+            entry |= dict(zip(("width", "height"), Image.open(io.BytesIO(data)).size))
+        entry |= {"alt": alt} | getattr(figure, "about", {})
         write(path, data)
         update({name: entry})
         return figure
@@ -61,28 +70,36 @@ def read(folder: Path | None = None) -> dict:
     return json.loads(path.read_text())["figures"] if path.exists() else {}
 
 
-def update(entries: dict, remove=(), folder: Path | None = None) -> None:
-    """Add or replace entries of the manifest, and drop those named in `remove`."""
+def update(entries: dict, folder: Path | None = None) -> None:
+    """Add or replace entries of the manifest."""
     folder = folder or out()
-    figures = {k: v for k, v in read(folder).items() if k not in remove} | entries
+    figures = read(folder) | entries
     write_json(folder / "manifest.json", {"figures": dict(sorted(figures.items()))})
-
-
-def write(path: Path, data: bytes) -> None:
-    """All of it or nothing: written beside the place, then moved there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(data)
-    part.replace(path)
 
 
 def write_json(path: Path, value) -> None:
     write(path, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
 
 
-def weights_sha256(folder) -> str:
-    """One hash of all safetensors of a model folder, names included."""
+def find_weights(model: str) -> tuple[Path, str]:
+    """A model's folder and the hash of the weights that a pipeline on this machine reads from it."""
+    dtype = pick_dtype("auto", pick_device())
+    folder = find_model(model, dtype=dtype)
+    return folder, weights_sha256(folder, dtype)
+
+
+def weights_sha256(folder, dtype=torch.float32) -> str:
+    """One hash of the weights that are read from a model folder for this dtype, names included."""
     total = hashlib.sha256()
-    for path in sorted(Path(folder).rglob("*.safetensors")):
-        total.update(path.relative_to(folder).as_posix().encode() + path.read_bytes())
+    for path in sorted(weights_file(Path(folder), part, dtype) for part in WEIGHTS):
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").digest()
+        total.update(path.relative_to(folder).as_posix().encode() + digest)
     return total.hexdigest()
+
+
+def own_size(folder: Path) -> int:
+    """Height and width in pixels that a model was trained for."""
+    configs = (read_config(folder / part / "config.json") for part in ("unet", "vae"))
+    unet_config, vae_config = (m.DEFAULTS | config for m, config in zip((unet, vae), configs))
+    return unet_config["sample_size"] * 2 ** (len(vae_config["block_out_channels"]) - 1)

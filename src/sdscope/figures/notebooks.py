@@ -1,109 +1,122 @@
-"""Execute the notebooks and publish what they make: figures, manifest, excerpts, facts."""
+"""From notebooks/ to public/ and embed/: figures, manifest, excerpts, facts."""
 
 from __future__ import annotations
 
-import os
+import hashlib
+import json
 import shutil
 import sys
-import time
+from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 
-import nbformat
-from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError, DeadKernelError
+from filelock import FileLock, Timeout
 
-from . import excerpts, facts, manifest
+from .. import SdscopeError
+from . import facts, manifest, runs
+from .execute import execute_all
 
 REPOSITORY = "https://github.com/understand-stable-diffusion/understand-stable-diffusion-from-code"
+VERSIONS = ("torch", "transformers", "diffusers", "matplotlib", "numpy", "pillow")
+MADE = ("public", "embed")
 
 
-class NotebookError(Exception):
-    """A notebook failed; the message says which cell and why."""
+def make(root: Path, only=(), out: Path | None = None, parameters: dict | None = None, jobs=None, say=print) -> None:
+    """Execute root/notebooks/*.ipynb and fill public/ and embed/ of `out` (None: of root).
 
-
-def run(root: Path, names: list[str] = (), say=print) -> None:
-    """Execute notebooks/NAME.ipynb (all, when none is named) and fill public/ and embed/ of `root`.
-
-    A notebook writes into a folder of its own under .build; only when all its cells
-    have run is anything moved to public/ and embed/. What it made before and does not make any more goes.
+    only: numbers or names of notebooks; parameters: {name: value}, for their cell `parameters`.
+    A notebook that has been executed is not executed again while nothing that it depends on changes.
+    When all are finished, public/ and embed/ are replaced; a command that is stopped before leaves them as they were,
+    and the next goes on with what is finished, which lies in .build/figures.
     """
-    paths = [root / "notebooks" / f"{name}.ipynb" for name in names] or sorted((root / "notebooks").glob("*.ipynb"))
-    missing = [p for p in paths if not p.exists()]
-    if missing:
-        raise NotebookError(f"no such notebook: {missing[0]}")
-    for path in paths:
-        began = time.monotonic()
-        stage = root / ".build" / "stage" / path.stem
-        shutil.rmtree(stage, ignore_errors=True)
-        stage.mkdir(parents=True)
-        executed = execute(path, stage, say)
-        check(path.stem, executed, stage)
-        nbformat.write(executed, make(root / ".build" / "notebooks") / path.name)
-        publish(path.stem, stage, root / "public")
-        excerpts.write(path.stem, executed, root / "embed")
-        say(f"{path.stem}: {len(manifest.read(stage))} figures in {time.monotonic() - began:.0f} s")
-    manifest.write_json(root / "public" / "facts.json", facts.facts())
-    say("public/facts.json")
+    out = out or root
+    paths = find(root, only)
+    with working(out) as build:
+        stages, common = build / "figures", unchanging(parameters or {})
+        stamps = {path: hashlib.sha256(path.read_bytes() + common).hexdigest() for path in paths}
+        todo = {path: stamp for path, stamp in stamps.items() if finished(stages / path.stem) != stamp}
+        if len(todo) < len(paths):
+            say(f"{len(paths) - len(todo)} of {len(paths)} notebooks have been executed, and nothing has changed since")
+        runs.tidy(build / "runs")
+        execute_all(todo, stages, parameters, jobs, build / "runs", say)
+        publish([stages / path.stem for path in paths], {path.stem for path in find(root)}, out)
+    say(f"{len(manifest.read(out / 'public'))} figures in {out / 'public'}")
 
 
-def execute(path: Path, stage: Path, say=print) -> nbformat.NotebookNode:
-    """The notebook with its outputs. Its figures go to `stage`. A cell that fails: NotebookError."""
-    notebook = nbformat.read(path, as_version=4)
-    code = [i for i, cell in enumerate(notebook.cells) if cell.cell_type == "code"]
-    at = {"cell": 0}
+def find(root: Path, only=()) -> list[Path]:
+    """["05", "07_vae"] -> notebooks/05_scheduler.ipynb, notebooks/07_vae.ipynb; all, when none is named."""
+    paths = sorted((root / "notebooks").glob("*.ipynb"))
+    if not paths:
+        raise SdscopeError(f"no notebooks in {root / 'notebooks'}: run this in the repository's folder")
+    names = {name: path for path in paths for name in (path.stem, path.stem.partition("_")[0])}
+    for name in only:
+        if name not in names:
+            raise SdscopeError(f"no notebook {name!r}; there are {', '.join(path.stem for path in paths)}")
+    return [names[name] for name in sorted(set(only))] if only else paths
 
-    def started(cell, cell_index):
-        at["cell"] = cell_index
-        if cell_index in code:
-            progress(f"{path.stem}: cell {code.index(cell_index) + 1} of {len(code)} {tag(cell)}")
 
-    client = NotebookClient(
-        notebook, timeout=900, kernel_name="python3", on_cell_start=started,
-        extra_arguments=["--log-level=50"],  # it would warn of its own sockets
-        resources={"metadata": {"path": str(path.parent)}},
-    )  # fmt: skip
+def unchanging(parameters: dict) -> bytes:
+    """What every notebook depends on: the package, Postcard in it, another model, parameters, versions."""
+    package = Path(__file__).parents[1]
+    files = [p for p in sorted(package.rglob("*")) if p.is_file() and p.suffix not in (".pyc", ".md")]
+    weights = manifest.find_weights(parameters["model"])[1] if "model" in parameters else ""
+    told = json.dumps([parameters, weights, [version(name) for name in VERSIONS], sys.version])
+    return b"".join(hashlib.sha256(p.read_bytes()).digest() for p in files) + told.encode()
+
+
+def finished(stage: Path) -> str | None:
+    path = stage / "done.json"
+    return json.loads(path.read_text())["stamp"] if path.exists() else None
+
+
+@contextmanager
+def working(out: Path):
+    """out/.build, for one command at a time."""
+    build = out / ".build"
     try:
-        client.execute(env={**os.environ, "SDSCOPE_OUT": str(stage.resolve())})
-    except CellExecutionError as error:
-        cell = notebook.cells[at["cell"]]
-        where = f"cell {code.index(at['cell']) + 1} {tag(cell)}".strip()
-        raise NotebookError(f"{path.name}, {where}: {error.ename}: {error.evalue}\n\n{cell.source}") from None
-    except (DeadKernelError, AssertionError, KeyboardInterrupt):  # nbclient's own answers to Ctrl-C
-        raise NotebookError(f"{path.name}: stopped, or out of memory; nothing was changed") from None
-    finally:
-        progress("")
-    return notebook
+        build.mkdir(parents=True, exist_ok=True)
+        with FileLock(build / "lock", timeout=0):
+            for name in MADE:  # killed between the two renames of `publish`
+                if (build / f"old-{name}").exists() and not (out / name).exists():
+                    (build / f"old-{name}").rename(out / name)
+            yield build
+    except Timeout:
+        raise SdscopeError(f"another command makes or checks the figures in {out}: wait for it") from None
+    except OSError as error:
+        raise SdscopeError(f"cannot write {error.filename or out}: {error.strerror}") from error
 
 
-def check(name: str, notebook, stage: Path) -> None:
-    """Each figure must come from the cell that its manifest entry names."""
-    cells = {t: cell.source for cell in notebook.cells for t in cell.metadata.get("tags", [])}
-    for figure, entry in manifest.read(stage).items():
-        if entry["notebook"] != name or f'"{figure}"' not in cells.get(entry["cell"], ""):
-            raise NotebookError(f"{name}: {figure} was not saved by a cell tagged {entry['cell']!r}")
+def publish(stages: list[Path], names: set[str], out: Path) -> None:
+    """public/ and embed/ with what the stages hold; of other notebooks, out of `names`, with what was there.
 
-
-def publish(name: str, stage: Path, public: Path) -> None:
-    """Move a finished notebook's figures to `public`; its figures of earlier runs that it no longer makes go."""
-    new = manifest.read(stage)
-    old = [k for k, entry in manifest.read(public).items() if entry["notebook"] == name and k not in new]
-    for figure in new:
-        manifest.write(public / "figures" / figure, (stage / "figures" / figure).read_bytes())
-    manifest.update(new, remove=old, folder=public)
-    for figure in old:
-        (public / "figures" / figure).unlink(missing_ok=True)
-
-
-def make(folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-def tag(cell) -> str:
-    return " ".join(f"[{t}]" for t in cell.metadata.get("tags", []))
-
-
-def progress(line: str) -> None:
-    """One line that replaces the one before; silent when nobody watches."""
-    if sys.stderr.isatty():
-        print(f"\r\033[K{line}", end="", file=sys.stderr, flush=True)
+    Both are made whole elsewhere and then put in the place of the old. What else lies in public/ stays.
+    """
+    new = out / ".build" / "new"
+    public, embed = (new / name for name in MADE)
+    shutil.rmtree(new, ignore_errors=True)
+    for name in MADE:
+        if (out / name).exists():
+            shutil.copytree(out / name, new / name)
+    (public / "figures").mkdir(parents=True, exist_ok=True)
+    others = names - {stage.name for stage in stages}
+    entries = {figure: entry for figure, entry in manifest.read(public).items() if entry["notebook"] in others}
+    for stage in stages:
+        shutil.rmtree(embed / stage.name, ignore_errors=True)
+        shutil.copytree(stage / "embed", embed / stage.name)
+        for figure, entry in manifest.read(stage).items():
+            if figure in entries:
+                raise SdscopeError(f"{figure} is saved by two notebooks: {entries[figure]['notebook']}, {stage.name}")
+            entries[figure] = entry
+            shutil.copy(stage / "figures" / figure, public / "figures")
+    for path in [*(public / "figures").iterdir(), *embed.iterdir()]:
+        if path.name not in entries.keys() | names:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    manifest.write_json(public / "manifest.json", {"figures": dict(sorted(entries.items()))})
+    manifest.write_json(public / "facts.json", facts.facts())
+    for name in MADE:
+        old = out / ".build" / f"old-{name}"
+        shutil.rmtree(old, ignore_errors=True)
+        if (out / name).exists():
+            (out / name).rename(old)
+        (new / name).rename(out / name)
+        shutil.rmtree(old, ignore_errors=True)

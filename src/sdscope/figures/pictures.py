@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
+import torch
+from matplotlib.patches import Rectangle
 from PIL import Image
 
-from .base import WIDTH, Animation, Board, plot, rasterize
+from .base import COND, MUTED, WIDTH, Animation, Board, plot, rasterize, to_image
 
 
 @plot
@@ -33,6 +36,27 @@ def gallery(rows, top=(), left=(), width=WIDTH, gap=8, smooth=True, scale=1.0):
 
 
 @plot
+def album(images, titles, notes, off=None, columns=5, gap=16):
+    """Pictures in rows, each with its title and a note below; off: how far each is from the first, drawn as a bar."""
+    cell = (WIDTH - gap * (columns - 1)) / columns
+    high = cell * images[0].height / images[0].width
+    bar, pitch = (20 if off else 0), high + (76 if off else 56)
+    board = Board(WIDTH, -(-len(images) // columns) * pitch - 10)
+    axes = board.axes(0, 0, WIDTH, board.height, frame=False)
+    axes.set(xlim=(0, WIDTH), ylim=(board.height, 0))
+    for i, (image, title, note) in enumerate(zip(images, titles, notes)):
+        x, y = i % columns * (cell + gap), i // columns * pitch
+        board.picture(x, y, cell, high, image)
+        if off:
+            long = (cell - 84) * off[i] / max(off)
+            axes.add_patch(Rectangle((x, y + high + 8), long, 8, color=COND, lw=0))
+            board.text(x + long + (6 if long else 0), y + high + 12, f"off by {off[i]:.2g}", 14)
+        board.text(x, y + high + bar + 13, title, weight="bold")
+        board.text(x, y + high + bar + 33, note, 14, MUTED)
+    return board
+
+
+@plot
 def sizes(images, labels, height=280, gap=20):
     """Pictures of different sizes on one scale, side by side, each with its label below."""
     scale = min(height / max(i.height for i in images), (WIDTH - gap * (len(images) - 1)) / sum(i.width for i in images))
@@ -56,3 +80,34 @@ def movie(images, captions, size=220, smooth=True, **options) -> Animation:
         board.text(size / 2, high + 18, caption, ha="center")
         frames.append(rasterize(board.figure))
     return Animation(frames, lossless=not smooth, **options)
+
+
+def principal(stages: torch.Tensor, pictures: list[Image.Image]) -> list[Image.Image]:
+    """(n, C, h, w) -> n pictures of h x w. The direction in which the channels vary most is lightness, the
+    second goes from green to red, the third from blue to yellow: the same directions for all n.
+
+    Which way along a direction is left open; each goes the way that agrees with `pictures`, n of them.
+    """
+    n, _, h, w = stages.shape
+    flat = stages.movedim(1, -1).flatten(0, 2).double().numpy()
+    flat = flat - flat.mean(0)
+    parts = flat @ np.linalg.eigh(flat.T @ flat)[1][:, :-4:-1]
+    rgb = np.reshape([np.asarray(picture.resize((w, h), Image.BOX)) / 255 for picture in pictures], (-1, 3))
+    wanted = rgb @ [[1, 1, 0.5], [1, -1, 0.5], [1, 0, -1]]  # lightness, red - green, yellow - blue
+    parts = parts * np.where(((wanted - wanted.mean(0)) * parts).sum(0) < 0, -1, 1)
+    low, high = np.percentile(parts, [2, 98], axis=0)
+    parts = ((parts - low) / (high - low + 1e-9)).clip(0, 1)
+    lab = np.stack([0.35 + 0.6 * parts[:, 0], *(0.28 * parts[:, 1:].T - 0.14)], axis=-1)
+    return [to_image(picture) for picture in oklab(lab).reshape(n, h, w, 3)]
+
+
+def oklab(lab):
+    """(..., 3) lightness, green to red, blue to yellow -> (..., 3) sRGB. https://bottosson.github.io/posts/oklab"""
+    to_cones = [[1, 0.3963377774, 0.2158037573], [1, -0.1055613458, -0.0638541728], [1, -0.0894841775, -1.2914855480]]
+    to_rgb = [
+        [4.0767416621, -3.3077115913, 0.2309699292],
+        [-1.2684380046, 2.6097574011, -0.3413193965],
+        [-0.0041960863, -0.7034186147, 1.7076147010],
+    ]
+    linear = ((lab @ np.transpose(to_cones)) ** 3 @ np.transpose(to_rgb)).clip(0, 1)
+    return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)

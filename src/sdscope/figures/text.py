@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import torch
+from PIL import Image
 from matplotlib.font_manager import FontProperties
 from matplotlib.patches import FancyBboxPatch
 from matplotlib.textpath import TextPath
 
 from ..trace import END, Tokens
-from .base import INK, LATENTS, MUTED, SIGNED, WIDTH, Board, plot
-
+from .base import COND, INK, LATENTS, MUTED, SIGNED, WIDTH, Board, plot
 
 SPECIAL = {"<|startoftext|>": "start", END: "end"}
 
@@ -31,22 +31,50 @@ def token_strip(tokens: Tokens, width=WIDTH):
     boxes = [(readable(s), str(i), MUTED if s in SPECIAL else LATENTS) for s, i in zip(tokens.strings[:n], tokens.ids)]
     if n < len(tokens.ids):
         boxes.append((f"padding × {len(tokens.ids) - n}", str(tokens.ids[-1]), MUTED))
-    x, row, placed = 2, 0, []
-    for string, number, colour in boxes:
-        w = max(text_width(string, 16), 30) + 24
-        if x + w > width:
-            x, row = 2, row + 1
-        placed.append((x, row, w, string, number, colour))
-        x += w + 8
-    board = Board(width, (row + 1) * 88)
+    placed = lines([max(text_width(string, 16), 30) + 24 for string, *_ in boxes], width, gap=8)
+    board = Board(width, (placed[-1][1] + 1) * 88)
     axes = board.axes(0, 0, width, board.height, frame=False)
     axes.set(xlim=(0, width), ylim=(board.height, 0))
-    for x, row, w, string, number, colour in placed:
-        y = row * 88 + 4
+    for (x, line, w), (string, number, colour) in zip(placed, boxes):
+        y = line * 88 + 4
         axes.add_patch(FancyBboxPatch((x + 4, y + 4), w - 8, 36, "round,pad=4", fc="white", ec=colour, lw=1.6))
         board.text(x + w / 2, y + 22, string, 16, colour if colour == MUTED else INK, ha="center")
         board.text(x + w / 2, y + 62, number, 15, colour, ha="center", family="DejaVu Sans Mono")
     return board
+
+
+@plot
+def cut_off(tokenizer, text: str, width=WIDTH):
+    """All tokens of a text: those that the text encoder reads, and those for which there is no room."""
+    ids, room = tokenizer(text, verbose=False).input_ids, tokenizer.model_max_length
+    strings = [readable(s) for s in tokenizer.convert_ids_to_tokens(ids)]
+    if len(ids) > room:  # the end token takes the last place
+        strings = strings[: room - 1] + strings[-1:] + strings[room - 1 : -1]
+    placed = lines([max(text_width(string, 15), 8) + 16 for string in strings], width, gap=4)
+    board = Board(width, 34 + (placed[-1][1] + 1) * 38)
+    axes = board.axes(0, 0, width, board.height, frame=False)
+    axes.set(xlim=(0, width), ylim=(board.height, 0))
+    board.text(2, 15, f"{min(len(ids), room)} tokens are read", weight="bold", color=LATENTS)
+    if len(ids) > room:
+        board.text(width - 2, 15, f"{len(ids) - room} are cut off", weight="bold", color=COND, ha="right")
+    for i, ((x, line, w), string) in enumerate(zip(placed, strings)):
+        y, special = 34 + line * 38, string in SPECIAL.values()
+        colour = COND if i >= room else MUTED if special else LATENTS
+        look = dict(fc="#f6e3dc" if i >= room else "white", ec=colour, lw=1.4, ls="--" if i >= room else "-")
+        axes.add_patch(FancyBboxPatch((x + 3, y + 3), w - 6, 26, "round,pad=3", **look))
+        board.text(x + w / 2, y + 16, string, 15, MUTED if special else INK, ha="center")
+    return board
+
+
+def lines(widths: list[float], width: float, gap: float) -> list[tuple[float, int, float]]:
+    """Boxes set like words: (x, line, its width) of each."""
+    x, line, placed = 2, 0, []
+    for w in widths:
+        if x + w > width and x > 2:
+            x, line = 2, line + 1
+        placed.append((x, line, w))
+        x += w + gap
+    return placed
 
 
 def text_width(string: str, size: float) -> float:
@@ -100,4 +128,19 @@ def similarity(texts: list[str], vectors: torch.Tensor):
             dark = abs(cosine[i, j]) > 0.75
             value = f"{cosine[i, j]:.1f}".replace("-0.0", "0.0")
             axes.text(j, i, value, ha="center", va="center", color="white" if dark else INK, size=10.1)
+    return board
+
+
+@plot
+def equations(rows: list[list[Image.Image]], labels: list[list[str]], signs=("−", "+", "=")):
+    """Sums of embeddings, painted: in each row what is added and subtracted, and what is painted from the sum."""
+    cell, between, high = 140, 60, 176
+    board = Board(4 * cell + 3 * between, len(rows) * high - 4)
+    for j, (pictures, names) in enumerate(zip(rows, labels)):
+        for i, (picture, name) in enumerate(zip(pictures, names)):
+            x, y = i * (cell + between), j * high
+            board.picture(x, y, cell, cell, picture)
+            board.text(x + cell / 2, y + cell + 16, name, ha="center")
+            if i:
+                board.text(x - between / 2, y + cell / 2, signs[i - 1], 30, ha="center")
     return board

@@ -1,0 +1,115 @@
+"""Execute the notebooks once more and compare what they make with public/ and embed/."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from itertools import zip_longest
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, ImageSequence
+
+from .. import SdscopeError
+from . import facts, manifest
+from .execute import execute_all
+from .notebooks import find, working
+
+LEAST = 40  # dB
+
+
+class Difference(NamedTuple):
+    """One thing that is not as it was; None: it is not there."""
+
+    file: str
+    what: str
+    kept: str | None  # in public/ or embed/
+    again: str | None
+
+
+def check(root: Path, only=(), out: Path | None = None, parameters: dict | None = None, jobs=None, say=print) -> list[Difference]:
+    """Execute notebooks, with nothing kept from earlier runs; see `make` in notebooks.py and `differences`."""
+    out = out or root
+    if not manifest.read(out / "public"):
+        raise SdscopeError(f"nothing to check in {out / 'public'}: make the figures first (sdscope figures)")
+    paths = find(root, only)
+    with working(out) as build:
+        execute_all(dict.fromkeys(paths, "check"), build / "check", parameters, jobs, None, say)
+        return differences([build / "check" / path.stem for path in paths], out)
+
+
+def differences(stages: list[Path], out: Path) -> list[Difference]:
+    """Between what was published and what notebooks have made again.
+
+    Text is the same, and so is all that the manifest says of a figure but the file's hash. Frames of pictures have
+    at least LEAST dB (peak signal to noise). Every file in public/figures is the one that the manifest knows.
+    """
+    found = list(against_manifest(out / "public"))
+    if (now := facts.facts()) != (kept := json.loads((out / "public" / "facts.json").read_text())):
+        found += [Difference("facts.json", *row) for row in changed(kept, now)]
+    for stage in stages:
+        entries = {k: e for k, e in manifest.read(out / "public").items() if e["notebook"] == stage.name}
+        again = manifest.read(stage)
+        damaged = {difference.file for difference in found}
+        for name in sorted((entries.keys() | again.keys()) - damaged):
+            found += compare_figure(name, entries.get(name), again.get(name), out / "public", stage)
+        found += compare_texts(out / "embed" / stage.name, stage / "embed")
+    return found
+
+
+def against_manifest(public: Path):
+    entries, paths = manifest.read(public), {p.name: p for p in (public / "figures").glob("*")}
+    for name in sorted(entries.keys() | paths.keys()):
+        told = entries.get(name, {}).get("sha256")
+        read = hashlib.sha256(paths[name].read_bytes()).hexdigest() if name in paths else None
+        if told != read:
+            yield Difference(name, "sha256, in the manifest and of the file", told and told[:12], read and read[:12])
+
+
+def compare_figure(name, entry, again, public, stage):
+    if not entry or not again:
+        yield Difference(name, "figure", "there" if entry else None, "there" if again else None)
+        return
+    for what, kept, now in changed(entry | {"sha256": None}, again | {"sha256": None}):
+        yield Difference(name, what, kept, now)
+    if entry["sha256"] == again["sha256"]:
+        return
+    if name.endswith(".json"):
+        yield Difference(name, "data", entry["sha256"][:12], again["sha256"][:12])
+    else:
+        (a, times), (b, times_again) = frames(public / "figures" / name), frames(stage / "figures" / name)
+        if (a.shape, times) != (b.shape, times_again):
+            yield Difference(name, "frames, height, width, ms", f"{a.shape} {sum(times)}", f"{b.shape} {sum(times_again)}")
+        elif (worst := psnr(a, b)) < LEAST:
+            yield Difference(name, "picture", f"at least {LEAST} dB", f"{worst:.1f} dB")
+
+
+def frames(path) -> tuple[np.ndarray, list[int]]:
+    """(frames, height, width, 3), and for how many milliseconds each is shown."""
+    with Image.open(path) as image:
+        pairs = [(np.asarray(f.convert("RGB")), f.info.get("duration", 0)) for f in ImageSequence.Iterator(image)]
+    return np.stack([picture for picture, _ in pairs]), [ms for _, ms in pairs]
+
+
+def psnr(a: np.ndarray, b: np.ndarray) -> float:
+    """Of the frame that differs most, in dB"""
+    worst = max(np.mean((x.astype(float) - y) ** 2) for x, y in zip(a, b))
+    return 10 * np.log10(255**2 / worst) if worst else np.inf
+
+
+def compare_texts(embed: Path, again: Path):
+    """The first line that differs, of each file."""
+    for name in sorted({p.name for folder in (embed, again) for p in folder.glob("*")}):
+        texts = [(folder / name).read_text() if (folder / name).exists() else None for folder in (embed, again)]
+        if texts[0] == texts[1]:
+            continue
+        lines = zip_longest(*((text or "").splitlines() for text in texts))
+        number, pair = next(((i, pair) for i, pair in enumerate(lines, start=1) if pair[0] != pair[1]), (0, texts))
+        yield Difference(f"{embed.name}/{name}", f"line {number}", *pair)
+
+
+def changed(kept: dict, now: dict):
+    for key in sorted(kept.keys() | now.keys()):
+        if kept.get(key) != now.get(key):
+            yield key, *(None if d.get(key) is None else json.dumps(d[key], ensure_ascii=False) for d in (kept, now))

@@ -1,0 +1,124 @@
+"""Every block's shape, parameters and multiply-adds, of any model, without its weights.
+
+On torch's meta device a tensor has a shape and no numbers: the UNet of Stable Diffusion 2, 866 million
+parameters, is built and run there in a second, in no memory.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from . import SdscopeError
+from .checkpoint import AGAIN, find_model, read_config, refuse_other_kinds
+from .models import KNOWN
+from .unet import UNet2DConditionModel
+from .vae import AutoencoderKL
+
+TOKENS = 77  # of a prompt
+LARGEST = 16384  # pixels
+
+
+class Row(NamedTuple):
+    """A line of the ledger."""
+
+    name: str  # as in the state dict; "in": what the network is given
+    depth: int  # 0: a block of the network; 1: what the block above is made of
+    shape: tuple  # of what comes out, (B, C, H, W); of the time embedding (B, T)
+    parameters: int
+    multiply_adds: int  # of convolutions, linear layers and attention's two products; the rest is little
+
+
+def shapes(model, size=None):
+    """A short name or a folder -> {"unet": [Row, ...], "encoder": [Row, ...], "decoder": [Row, ...]}
+
+    size: height and width in pixels; None: what the model was trained for. The UNet is run once with
+    guidance, so on a batch of two; encoder and decoder are the autoencoder's, on one picture.
+    """
+    unet, vae = build(model)
+    u, v = unet.config, vae.config
+    factor = 2 ** (len(v.block_out_channels) - 1)
+    size = u.sample_size * factor if size is None else size
+    if size % factor or not 0 < size <= LARGEST:
+        such = f"a multiple of {factor} pixels up to {LARGEST}, such as {u.sample_size * factor}"
+        raise SdscopeError(f"the size must be {such}, not {size}")
+    side = size // factor
+    encoder = [*parts(vae.encoder, "encoder."), ("quant_conv", vae.quant_conv)]
+    decoder = [("post_quant_conv", vae.post_quant_conv), *parts(vae.decoder, "decoder.")]
+    with torch.device("meta"):
+        words = torch.empty(2, TOKENS, u.cross_attention_dim)
+        latents = torch.empty(2, u.in_channels, side, side)
+        picture = torch.empty(1, v.in_channels, size, size)
+        return {
+            "unet": ledger(lambda x: unet(x, 1, words), latents, parts(unet)),
+            "encoder": ledger(vae.encode, picture, encoder),
+            "decoder": ledger(vae.decode, latents[:1], decoder),
+        }
+
+
+def total(rows):
+    """Of a whole network: its parameters, its multiply-adds"""
+    blocks = [row for row in rows if row.depth == 0]
+    return sum(row.parameters for row in blocks), sum(row.multiply_adds for row in blocks)
+
+
+def build(model):
+    """A short name or a folder -> its UNet and its autoencoder, of shapes alone"""
+    unet, vae = configs(model)
+    try:
+        with torch.device("meta"):
+            return UNet2DConditionModel(unet), AutoencoderKL(vae)
+    except (TypeError, ValueError, IndexError) as error:
+        raise SdscopeError(f"the configuration of {model} fits no model ({error}): {AGAIN}") from error
+
+
+def configs(model):
+    """A short name or a folder -> unet/config.json, vae/config.json"""
+    known = KNOWN.get(model)
+    if known and known.hub_id:
+        return known.unet, {}
+    folder = find_model(model) if known else Path(model)
+    if not folder.is_dir():
+        raise SdscopeError(f"no model {str(model)!r}: give a folder or one of {', '.join(KNOWN)}")
+    refuse_other_kinds(folder)
+    return [read_config(folder / part / "config.json") for part in ("unet", "vae")]
+
+
+def parts(network, prefix=""):
+    """The modules that a network is made of, with lists of modules opened: (name, module), ..."""
+    for name, module in network.named_children():
+        if isinstance(module, nn.ModuleList):
+            yield from parts(module, f"{prefix}{name}.")
+        else:
+            yield prefix + name, module
+
+
+@torch.no_grad()
+def ledger(run, x, blocks):
+    """Run a network on x, and note what comes out of its blocks and of what they are made of"""
+    counter, started = FlopCounterMode(display=False), {}
+    rows = {"in": Row("in", 0, tuple(x.shape), 0, 0)}
+
+    def watch(name, module, depth):
+        def before(module, inputs):
+            started[name] = counter.get_total_flops()
+            rows[name] = None  # a block before what it is made of
+
+        def after(module, inputs, output):
+            output = output[0] if isinstance(output, tuple) else output
+            parameters = sum(p.numel() for p in module.parameters())
+            flops = counter.get_total_flops() - started[name]  # two for a multiply-add
+            rows[name] = Row(name, depth, tuple(output.shape), parameters, flops // 2)
+
+        module.register_forward_pre_hook(before)
+        module.register_forward_hook(after)
+
+    for name, block in blocks:
+        watch(name, block, 0)
+        for inner, module in parts(block, f"{name}."):
+            watch(inner, module, 1)
+    with counter:
+        run(x)
+    return list(rows.values())

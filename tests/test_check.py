@@ -1,0 +1,188 @@
+"""Whatever of the figures, the excerpts and the manifest is not what the notebooks make, is told."""
+
+import json
+import shutil
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+from test_regen import notebook
+
+from sdscope import SdscopeError, cli
+from sdscope.figures import check as module
+from sdscope.figures import facts, manifest, notebooks
+
+PICTURE = """# noise
+from PIL import ImageFilter
+gradient = Image.linear_gradient("L").resize((32, 32)).convert("RGB")
+save("noise.png", "red"); gradient.save(out / "figures" / "noise.png")
+entries["noise.png"]["sha256"] = hashlib.sha256((out / "figures" / "noise.png").read_bytes()).hexdigest()
+(out / "manifest.json").write_text(json.dumps({"figures": entries}))"""
+
+
+@pytest.fixture(autouse=True)
+def quick_facts(monkeypatch):
+    monkeypatch.setattr(facts, "facts", lambda: {"n": 1})
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A folder with a notebook, its figures and excerpts."""
+    root = tmp_path_factory.mktemp("made")
+    notebook(root, "01_a", PICTURE, '# moving\nsave("moving.webp", "red", "blue")', "# ids\nprint([49406, 7], (2, 77, 64), 0.83)")
+    notebook(root, "02_b", '# other\nsave("other.png", "green")')
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(facts, "facts", lambda: {"n": 1})
+        notebooks.make(root, say=lambda line: None)
+    return root
+
+
+@pytest.fixture
+def root(made, tmp_path):
+    shutil.copytree(made, tmp_path / "root")
+    return tmp_path / "root"
+
+
+@pytest.fixture
+def run(root, monkeypatch, capsys):
+    """sdscope check -> (exit status, stdout)"""
+
+    def run(*words):
+        monkeypatch.chdir(root)
+        monkeypatch.setenv("COLUMNS", "200")
+        monkeypatch.setattr(sys, "argv", ["sdscope", "check", *words])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        return stop.value.code or 0, capsys.readouterr().out
+
+    return run
+
+
+def flip(path, at=-20):
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1
+    path.write_bytes(data)
+
+
+def edit(path, before, after):
+    text = path.read_text()
+    assert text.count(before) == 1
+    path.write_text(text.replace(before, after))
+
+
+def entries(root, name, **changes):
+    """Change a manifest's entry."""
+    figures = manifest.read(root / "public")
+    manifest.update({name: figures[name] | changes}, root / "public")
+
+
+def test_green_then_red_after_one_byte_one_number_and_one_seed(run, root):
+    """The command itself: it executes the notebooks again."""
+    status, out = run()
+    assert status == 0 and out.endswith("the same as in public/ and embed/\n")
+    flip(root / "public" / "figures" / "noise.png")
+    edit(root / "embed" / "01_a" / "ids.txt", "0.83", "0.84")
+    entries(root, "moving.webp", seed=43)
+    status, out = run("--only", "01")
+    assert status == 1 and "3 differences" in out
+    for words in (["noise.png", "sha256"], ["01_a/ids.txt", "line 1", "0.84", "0.83"], ["moving.webp", "seed", "43", "42"]):
+        assert any(all(word in line for word in words) for line in out.splitlines()), words
+    assert sorted(p.name for p in (root / ".build" / "check").iterdir()) == ["01_a", "02_b"]
+
+
+def differences(root):
+    """As `check` does, with what the notebooks made the first time in the place of a second."""
+    return [tuple(row) for row in module.differences([root / ".build" / "figures" / name for name in ("01_a", "02_b")], root)]
+
+
+def test_nothing(root):
+    assert differences(root) == []
+
+
+@pytest.mark.parametrize("at", [0, 50, -1])
+@pytest.mark.parametrize("name", ["noise.png", "moving.webp", "other.png"])
+def test_one_byte_of_one_figure(root, name, at):
+    flip(root / "public" / "figures" / name, at)
+    ((file, what, kept, again),) = differences(root)
+    assert (file, what) == (name, "sha256, in the manifest and of the file") and kept != again
+
+
+def test_one_number_of_one_embed(root):
+    embed = root / "embed"
+    edit(embed / "01_a" / "ids.txt", "49406", "49407")
+    edit(embed / "01_a" / "ids.html", "[49406, 7] (2", "[49406, 8] (2")
+    edit(embed / "02_b" / "other.py", "green", "red")
+    (embed / "01_a" / "noise.py").unlink()
+    shutil.copy(embed / "01_a" / "ids.txt", embed / "02_b" / "ids.txt")
+    numbers = "[49406, 7] (2, 77, 64) 0.83"
+    rows = differences(root)
+    assert ("01_a/ids.txt", "line 1", "[49407, 7] (2, 77, 64) 0.83", numbers) in rows
+    assert [row[:2] for row in rows] == [
+        ("01_a/ids.html", "line 4"), ("01_a/ids.txt", "line 1"), ("01_a/noise.py", "line 1"),
+        ("02_b/ids.txt", "line 1"), ("02_b/other.py", "line 2"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("field, value", [("seed", 43), ("cell", "another"), ("width", 9), ("prompt", "a ship"), ("sha256", "0" * 64)])
+def test_one_field_of_the_manifest(root, field, value):
+    was = manifest.read(root / "public")["other.png"].get(field)
+    entries(root, "other.png", **{field: value})
+    ((file, what, kept, again),) = differences(root)
+    assert file == "other.png" and what.startswith(field)
+    if field != "sha256":
+        assert (kept, again) == (json.dumps(value), was and json.dumps(was))
+
+
+def test_a_figure_too_many_and_one_too_few(root):
+    shutil.copy(root / "public" / "figures" / "noise.png", root / "public" / "figures" / "stray.png")
+    (root / "public" / "figures" / "other.png").unlink()
+    (missing, _, told, none), (stray, _, unknown, read) = differences(root)
+    assert (missing, none, stray, unknown) == ("other.png", None, "stray.png", None) and told and read
+
+
+def test_a_figure_that_is_not_made_any_more_and_a_new_one(root):
+    figures = manifest.read(root / "public")
+    figures["new.png"] = figures.pop("other.png") | dict(cell="new")
+    (root / "public" / "figures" / "other.png").rename(root / "public" / "figures" / "new.png")
+    manifest.write_json(root / "public" / "manifest.json", {"figures": figures})
+    assert differences(root) == [("new.png", "figure", "there", None), ("other.png", "figure", None, "there")]
+
+
+def again(root, name, change):
+    """The notebook makes another picture than it did."""
+    path = root / ".build" / "figures" / "01_a" / "figures" / name
+    frames, times = module.frames(path)
+    first, *rest = [Image.fromarray(np.clip(frame, 0, 255).astype("uint8")) for frame in change(frames.astype(int))]
+    options = dict(save_all=True, append_images=rest, duration=times[0], lossless=True) if rest else {}
+    first.save(path, **options)
+    figures = manifest.read(path.parents[1])
+    manifest.update({name: figures[name] | {"sha256": "another"}}, path.parents[1])
+
+
+def test_pictures_may_differ_by_40_db(root):
+    """255 / 100 is 40 dB: a mean difference of 2 grey levels passes, of 3 does not."""
+    again(root, "noise.png", lambda frames: frames + 2 * (frames < 128) - 2 * (frames >= 128))
+    assert differences(root) == []
+    again(root, "noise.png", lambda frames: frames + 1 * (frames < 128) - 1 * (frames >= 128))
+    assert differences(root) == [("noise.png", "picture", "at least 40 dB", "38.6 dB")]
+
+
+def test_every_frame_counts(root):
+    again(root, "moving.webp", lambda frames: [frames[0], frames[1] - 5])
+    ((file, what, _, measured),) = differences(root)
+    assert (file, what) == ("moving.webp", "picture") and float(measured.split()[0]) < 40
+    again(root, "moving.webp", lambda frames: [*frames, frames[1] + 30])
+    ((file, what, kept, measured),) = differences(root)
+    assert (file, what) == ("moving.webp", "frames, height, width, ms") and kept == "(2, 4, 8, 3) 200"
+
+
+def test_facts(root, monkeypatch):
+    monkeypatch.setattr(facts, "facts", lambda: {"n": 2, "new": "x"})
+    assert differences(root) == [("facts.json", "n", "1", "2"), ("facts.json", "new", None, '"x"')]
+
+
+def test_nothing_to_check(tmp_path):
+    notebook(tmp_path, "01_a")
+    with pytest.raises(SdscopeError, match="nothing to check in .*public: make the figures first"):
+        module.check(tmp_path)
