@@ -93,7 +93,7 @@ def test_green_then_red_after_one_byte_one_number_and_one_seed(run, root):
 
 def differences(root):
     """As `check` does, with what the notebooks made the first time in the place of a second."""
-    return [tuple(row) for row in module.differences([root / ".build" / "figures" / name for name in ("01_a", "02_b")], root)]
+    return [tuple(row) for row in module.differences([root / ".build" / "notebooks" / name for name in ("01_a", "02_b")], root)]
 
 
 def test_nothing(root):
@@ -151,7 +151,7 @@ def test_a_figure_that_is_not_made_any_more_and_a_new_one(root):
 
 def again(root, name, change):
     """The notebook makes another picture than it did."""
-    path = root / ".build" / "figures" / "01_a" / "figures" / name
+    path = root / ".build" / "notebooks" / "01_a" / "figures" / name
     frames, times = module.frames(path)
     first, *rest = [Image.fromarray(np.clip(frame, 0, 255).astype("uint8")) for frame in change(frames.astype(int))]
     options = dict(save_all=True, append_images=rest, duration=times[0], lossless=True) if rest else {}

@@ -26,7 +26,7 @@ def run(tiny):
 
 
 def every_figure(pipe, t, image, rgb):
-    small = [image] * 3
+    small, many, shares = [image] * 3, torch.cat([s.latents for s in t.steps], 1), torch.eye(77)[:2]
     pipe.scheduler.set_timesteps(STEPS)
     return {
         "token_strip": figures.token_strip(t.tokens.cond[0]),
@@ -42,8 +42,8 @@ def every_figure(pipe, t, image, rgb):
         "ddim_step": figures.ddim_step(pipe.scheduler, t.steps[1], rgb),
         "attention_words": figures.attention_words(t, image, ["a", "ship"]),
         "unet_ledger": figures.unet_ledger(t),
-        "line_by_line": figures.line_by_line({"x": t.latents, "y = f(x)": t.latents.flatten(2).mT}, (8, 8), columns=3),
-        "places": figures.places(image, [(0, 0), (7, 7)], torch.eye(8).expand(2, 8, 8), torch.eye(77)[:2], t.tokens.cond[0]),
+        "line_by_line": figures.line_by_line({"x": many, "f(x)": many.flatten(2).mT}, (8, 8)),
+        "places": figures.places(image, [(0, 0), (7, 7)], torch.eye(8).expand(2, 8, 8), shares, t.tokens.cond[0]),
         "features": figures.features(t.steps, small, {"mid": torch.cat([s.latents for s in t.steps])}, [image] * STEPS),
         "album": figures.album(small, "abc", "xyz", [0, 1.5, 80]),
         "hundred": figures.hundred([image] * 100, image),
@@ -140,7 +140,8 @@ def test_principal_lightness_is_the_direction_of_the_largest_variance():
 
 def test_oklab_of_colours_that_are_known():
     """White, and pure red, from https://bottosson.github.io/posts/oklab"""
-    assert np.allclose(oklab(np.array([[1.0, 0, 0], [0.6279554, 0.2248631, 0.1258463]])), [[1, 1, 1], [1, 0, 0]], atol=1e-3)
+    lab = np.array([[1.0, 0, 0], [0.6279554, 0.2248631, 0.1258463]])
+    assert np.allclose(oklab(lab), [[1, 1, 1], [1, 0, 0]], atol=1e-3)
 
 
 def test_a_skip_connection_is_what_the_receiver_gets_last(tiny, run):

@@ -186,7 +186,7 @@ def test_stopped_half_way_it_leaves_the_last_state_and_goes_on(tmp_path, make, s
     code = "from sdscope.figures import notebooks; notebooks.unchanging = lambda parameters: repr(parameters).encode()\n"
     code += "from sdscope.cli import main; main()"
     command = subprocess.Popen([sys.executable, "-c", code, "figures", "--jobs", "2"], cwd=tmp_path, start_new_session=True, stdout=subprocess.PIPE)
-    wait(lambda: "two" in (tmp_path / ".build/figures/01_a/manifest.json").read_text() and notebooks.finished(tmp_path / ".build/figures/01_a"))
+    wait(lambda: "two" in (tmp_path / ".build/notebooks/01_a/manifest.json").read_text() and notebooks.finished(tmp_path / ".build/notebooks/01_a"))
     wait(lambda: int((tmp_path / "pid").read_text()))
     kernel = int((tmp_path / "pid").read_text())
     os.kill(command.pid, stop)

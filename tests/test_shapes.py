@@ -40,7 +40,7 @@ def by_name(rows):
 
 
 def test_the_blocks_of_stable_diffusion_2():
-    rows = by_name(shapes("sd2", None)["unet"])
+    rows = by_name(shapes("sd2")["unet"])
     assert {name: rows[name].shape for name in SD2} == SD2
     assert [name for name in rows if name in SD2] == list(SD2)  # in the order in which they run
     assert rows["up_blocks.3.attentions.2"].shape == (2, 320, 64, 64)
@@ -49,7 +49,7 @@ def test_the_blocks_of_stable_diffusion_2():
 
 @pytest.mark.parametrize("name", KNOWN)
 def test_every_known_model_at_its_own_size(name):
-    ledgers, (unet, vae) = shapes(name, None), build(name)
+    ledgers, (unet, vae) = shapes(name), build(name)
     size, side = KNOWN[name].size, KNOWN[name].size // 8
     assert ledgers["unet"][0].shape == ledgers["unet"][-1].shape == (2, 4, side, side)
     assert ledgers["encoder"][0].shape == ledgers["decoder"][-1].shape == (1, 3, size, size)
@@ -70,12 +70,12 @@ def test_multiply_adds_are_those_of_diffusers(name):
         sample = torch.empty(2, 4, config["sample_size"], config["sample_size"])
         with FlopCounterMode(display=False) as counter:
             reference(sample, 1, torch.empty(2, 77, config["cross_attention_dim"]))
-    assert total(shapes(name, None)["unet"])[1] == counter.get_total_flops() / 2
+    assert total(shapes(name)["unet"])[1] == counter.get_total_flops() / 2
 
 
 @pytest.mark.parametrize("part", ["unet", "encoder", "decoder"])
 def test_blocks_are_the_sum_of_what_they_are_made_of(part):
-    rows, sums = shapes("sd15", None)[part], {}
+    rows, sums = shapes("sd15")[part], {}
     for row in rows:
         if row.depth == 0:
             block = row.name
@@ -90,7 +90,7 @@ def test_blocks_are_the_sum_of_what_they_are_made_of(part):
 
 def test_multiply_adds_by_hand():
     """A convolution; and a transformer: 12 C * C a position, the words' keys and values, four products of attention"""
-    rows = by_name(shapes("sd2", None)["unet"])
+    rows = by_name(shapes("sd2")["unet"])
     assert rows["conv_in"].multiply_adds == 2 * 64 * 64 * 4 * 320 * 9
     n, c, d, batch = 64 * 64, 320, 1024, 2
     linear = 2 * c * c + 4 * c * c + 2 * c * c + (8 + 4) * c * c  # in and out, self, cross, feed forward
@@ -105,7 +105,7 @@ def test_without_guidance_from_the_literature():
     with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
         unet(torch.empty(1, 4, 64, 64), 1, torch.empty(1, 77, 768))
     products = counter.get_flop_counts()["Global"][torch.ops.aten.bmm] / 2
-    assert total(shapes("sd15", None)["unet"])[1] == counter.get_total_flops()
+    assert total(shapes("sd15")["unet"])[1] == counter.get_total_flops()
     assert (counter.get_total_flops() / 2 - products) / 1e9 == pytest.approx(338.7, abs=0.2)
 
 
@@ -163,6 +163,7 @@ WRONG = [
     (["nonsense"], "no model 'nonsense': give a folder or one of postcard, sd14"),
     (["stabilityai/stable-diffusion-2"], "no model 'stabilityai/stable-diffusion-2'"),
     (["."], "cannot read model_index.json"),
+    (["x" * 300], "no model 'xxx"),
     (["sd2", "--size", "500"], "the size must be a multiple of 8 pixels up to 16384, such as 512, not 500"),
     (["postcard", "--size", "0"], "such as 128, not 0"),
     (["sd2", "--size", "-64"], "the size must be a multiple of 8"),

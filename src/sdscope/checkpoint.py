@@ -176,7 +176,7 @@ def load_module(cls, folder, device, dtype):
         mismatched=[k for k in expected if k in weights and expected[k].shape != weights[k].shape],
     )
     module.load_state_dict(weights, assign=True)
-    # not frozen, as in diffusers: with a frozen weight torch multiplies another way, and rounds another way
+    # not frozen, as in diffusers: with frozen weights torch multiplies, and so rounds, another way
     return module.to(device, dtype).eval()
 
 

@@ -71,8 +71,10 @@ def shapes(
 
 
 def print_shapes(model, ledgers):
+    """A table for each network; what a block is made of below it, indented"""
     from rich import box
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     from .shapes import total
@@ -83,7 +85,7 @@ def print_shapes(model, ledgers):
         "decoder": "autoencoder, latents to a picture",
     }
     for part, rows in ledgers.items():
-        title = f"{model}: {titles[part]}"
+        title = f"{escape(model)}: {titles[part]}"
         table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
         for name, width in ("block", 22), ("shape", 20), ("parameters", 11), ("multiply-adds", 13):
             justify = "left" if name in ("block", "shape") else "right"

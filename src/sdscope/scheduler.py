@@ -20,6 +20,8 @@ DEFAULTS = dict(  # Stable Diffusion 1.5; a model's scheduler_config.json says w
 
 
 class DDIMStep(NamedTuple):
+    """x_(t-1), and the x_0 it aims at"""
+
     prev_sample: torch.Tensor
     pred_original_sample: torch.Tensor
 

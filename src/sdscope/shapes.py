@@ -1,9 +1,10 @@
 """Every block's shape, parameters and multiply-adds, of any model, without its weights.
 
-On torch's meta device a tensor has a shape and no numbers: the UNet of Stable Diffusion 2, 866 million
-parameters, is built and run there in a second, in no memory.
+On torch's meta device a tensor has a shape and no numbers: the UNet of Stable Diffusion 2, 866
+million parameters, is built and run there in a second, in no memory.
 """
 
+import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,14 +29,15 @@ class Row(NamedTuple):
     depth: int  # 0: a block of the network; 1: what the block above is made of
     shape: tuple  # of what comes out, (B, C, H, W); of the time embedding (B, T)
     parameters: int
-    multiply_adds: int  # of convolutions, linear layers and attention's two products; the rest is little
+    multiply_adds: int  # of convolutions, linear layers, attention's two products: nearly all
 
 
 def shapes(model, size=None):
-    """A short name or a folder -> {"unet": [Row, ...], "encoder": [Row, ...], "decoder": [Row, ...]}
+    """A short name or a folder -> {"unet": [Row, ...], "encoder": [...], "decoder": [...]}
 
-    size: height and width in pixels; None: what the model was trained for. The UNet is run once with
-    guidance, so on a batch of two; encoder and decoder are the autoencoder's, on one picture.
+    size: height and width in pixels; None: what the model was trained for. The UNet is run once,
+    with guidance, so on a batch of two; encoder and decoder are the autoencoder's, on one picture.
+    What is wrong with the model or the size is an SdscopeError.
     """
     unet, vae = build(model)
     u, v = unet.config, vae.config
@@ -71,7 +73,8 @@ def build(model):
         with torch.device("meta"):
             return UNet2DConditionModel(unet), AutoencoderKL(vae)
     except (TypeError, ValueError, IndexError) as error:
-        raise SdscopeError(f"the configuration of {model} fits no model ({error}): {AGAIN}") from error
+        what = f"the configuration of {model} fits no model"
+        raise SdscopeError(f"{what} ({error}): {AGAIN}") from error
 
 
 def configs(model):
@@ -80,7 +83,7 @@ def configs(model):
     if known and known.hub_id:
         return known.unet, {}
     folder = find_model(model) if known else Path(model)
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise SdscopeError(f"no model {str(model)!r}: give a folder or one of {', '.join(KNOWN)}")
     refuse_other_kinds(folder)
     return [read_config(folder / part / "config.json") for part in ("unet", "vae")]

@@ -121,6 +121,7 @@ class MidBlock2D(nn.Module):
         self.attentions = nn.ModuleList([attention])
 
     def forward(self, x, temb=None, context=None):
+        """x (B, C, H, W) -> (B, C, H, W)"""
         x = self.resnets[0](x, temb)
         x = self.attentions[0](x, context)
         return self.resnets[1](x, temb)
@@ -152,11 +153,13 @@ class UpBlock2D(nn.Module):
 
 
 def resnet(c, c_in, c_out):
+    """A ResNet block as the configuration c has them"""
     temb_channels = 4 * c.block_out_channels[0]
     return ResnetBlock2D(c_in, c_out, c.norm_num_groups, c.norm_eps, temb_channels)
 
 
 def transformer(c, level):
+    """The transformer of a level, as the configuration c has it"""
     heads = c.attention_head_dim  # in spite of its name: diffusers calls the number of heads so
     heads = heads if isinstance(heads, int) else heads[level]
     dim, groups = c.block_out_channels[level], c.norm_num_groups
@@ -195,6 +198,7 @@ class Downsample2D(nn.Module):
         self.conv = nn.Conv2d(channels, channels, 3, stride=2, padding=1)
 
     def forward(self, x):
+        """x (B, C, H, W) -> (B, C, H/2, W/2), rounded up"""
         return self.conv(x)
 
 
@@ -206,6 +210,7 @@ class Upsample2D(nn.Module):
         self.conv = nn.Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, x, size=None):
+        """x (B, C, H, W) -> (B, C, 2H, 2W), or (B, C, *size)"""
         size = size or [2 * side for side in x.shape[-2:]]
         return self.conv(F.interpolate(x, size, mode="nearest"))
 
@@ -289,5 +294,6 @@ class FeedForward(nn.Module):
         self.net = nn.ModuleList([geglu, nn.Identity(), nn.Linear(4 * dim, dim)])
 
     def forward(self, x):
+        """x (B, N, C) -> (B, N, C)"""
         h, gate = self.net[0]["proj"](x).chunk(2, dim=-1)
         return self.net[2](h * F.gelu(gate))

@@ -50,6 +50,7 @@ class AutoencoderKL(nn.Module):
         return self.decode_tile(z)
 
     def decode_tile(self, z):
+        """As decode, all of z at once"""
         return self.decoder(self.post_quant_conv(z))
     # endregion decode
 
@@ -105,6 +106,8 @@ class Decoder(nn.Module):
 
 
 class EncoderBlock(nn.Module):
+    """ResNet blocks, then half the size (not at the bottom)."""
+
     def __init__(self, c, c_in, c_out, downsample):
         super().__init__()
         inputs = [c_in] + [c_out] * (c.layers_per_block - 1)
@@ -112,12 +115,15 @@ class EncoderBlock(nn.Module):
         self.downsamplers = nn.ModuleList([Downsample2D(c_out)] if downsample else [])
 
     def forward(self, x):
+        """x (B, C_in, H, W) -> (B, C_out, H/2, W/2)"""
         for layer in [*self.resnets, *self.downsamplers]:
             x = layer(x)
         return x
 
 
 class DecoderBlock(nn.Module):
+    """ResNet blocks, one more than the encoder has, then twice the size (not at the top)."""
+
     def __init__(self, c, c_in, c_out, upsample):
         super().__init__()
         inputs = [c_in] + [c_out] * c.layers_per_block
@@ -125,6 +131,7 @@ class DecoderBlock(nn.Module):
         self.upsamplers = nn.ModuleList([Upsample2D(c_out)] if upsample else [])
 
     def forward(self, x):
+        """x (B, C_in, H, W) -> (B, C_out, 2H, 2W)"""
         for layer in [*self.resnets, *self.upsamplers]:
             x = layer(x)
         return x
@@ -138,10 +145,12 @@ class Downsample2D(nn.Module):
         self.conv = nn.Conv2d(channels, channels, 3, stride=2)
 
     def forward(self, x):
+        """x (B, C, H, W) -> (B, C, H/2, W/2)"""
         return self.conv(F.pad(x, (0, 1, 0, 1)))
 
 
 def mid_block(c):
+    """The lowest part of the encoder, and of the decoder: the only one with attention"""
     dim, groups = c.block_out_channels[-1], c.norm_num_groups
     resnets = [ResnetBlock2D(dim, dim, groups), ResnetBlock2D(dim, dim, groups)]
     return MidBlock2D(resnets, SpatialAttention(dim, groups))

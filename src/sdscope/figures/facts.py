@@ -3,78 +3,77 @@
 from __future__ import annotations
 
 import ast
-import json
 from importlib.util import find_spec
 from pathlib import Path
 
 import torch
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from ..checkpoint import find_model
-from ..unet import UNet2DConditionModel
-from ..vae import AutoencoderKL
+from ..checkpoint import find_model, read_config
+from ..models import KNOWN
+from ..shapes import build, shapes, total
 
-BARE = ("pipeline", "unet", "vae", "scheduler", "checkpoint")
+FOUR = ("pipeline", "unet", "vae", "scheduler")  # what the deck reads
+BARE = (*FOUR, "checkpoint", "models", "devices", "inputs", "tiling")  # all that makes a picture
 PARTS = ("unet", "vae", "text_encoder")
-# unet/config.json, vae/config.json and text_encoder/config.json of the large models, as far as shapes go
-LARGE = {
-    "sd15": dict(
-        unet=dict(cross_attention_dim=768, attention_head_dim=8, sample_size=64),
-        vae=dict(),
-        text_encoder=dict(hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12, vocab_size=49408),
-    ),
-    "sd2": dict(
-        unet=dict(cross_attention_dim=1024, attention_head_dim=[5, 10, 20, 20], use_linear_projection=True, sample_size=64),
-        vae=dict(),
-        text_encoder=dict(hidden_size=1024, intermediate_size=4096, num_hidden_layers=23, num_attention_heads=16, vocab_size=49408),
-    ),
-}  # fmt: skip
 
 
 def facts() -> dict:
-    """{"postcard.unet.parameters": 23..., ...}: parameters, megabytes, shapes, line counts."""
+    """{"postcard.unet.parameters": 5..., ...}: parameters, megabytes, shapes, multiply-adds, line counts."""
+    found = {}
+    for name in "postcard", "sd15", "sd2":
+        found |= model_facts(name)
     folder = find_model("postcard")
-    configs = {part: json.loads((folder / part / "config.json").read_text()) for part in PARTS}
-    found = model_facts("postcard", configs)
     for part in PARTS:
         found[f"postcard.{part}.mb"] = megabytes(folder / part)
     found["postcard.mb"] = megabytes(folder)
-    for name, configs in LARGE.items():
-        found |= model_facts(name, configs)
     package = Path(__file__).parents[1]
     for name in BARE:
         source = (package / f"{name}.py").read_text()
         found[f"lines.{name}"], found[f"code_lines.{name}"] = len(source.splitlines()), code_lines(source)
-    found["lines.bare"] = sum(found[f"lines.{name}"] for name in BARE)
-    found["code_lines.bare"] = sum(found[f"code_lines.{name}"] for name in BARE)
+    for group, names in ("four", FOUR), ("bare", BARE):
+        found[f"lines.{group}"] = sum(found[f"lines.{name}"] for name in names)
+        found[f"code_lines.{group}"] = sum(found[f"code_lines.{name}"] for name in names)
     return found | diffusers_facts()
 
 
-def model_facts(name: str, configs: dict) -> dict:
+def model_facts(name: str) -> dict:
     """Of one model from its configuration alone: on torch's meta device tensors have a shape and no memory."""
+    unet, vae = build(name)
     with torch.device("meta"):
-        unet = UNet2DConditionModel(configs["unet"])
-        vae = AutoencoderKL(configs["vae"])
-        text_encoder = CLIPTextModel(CLIPTextConfig(**configs["text_encoder"]))
-    factor = 2 ** (len(vae.config.block_out_channels) - 1)
-    latent = configs["unet"]["sample_size"]
-    channels, side = vae.config.latent_channels, latent * factor
+        text_encoder = CLIPTextModel(text_config(name))
     counts = {part: sum(p.numel() for p in model.parameters()) for part, model in zip(PARTS, (unet, vae, text_encoder))}
+    ledgers = shapes(name)
+    _, channels, latent, _ = ledgers["unet"][0].shape
+    side = ledgers["encoder"][0].shape[-1]
+    tokens, vocabulary = text_encoder.config.max_position_embeddings, text_encoder.config.vocab_size
     return {f"{name}.{part}.parameters": count for part, count in counts.items()} | {
         f"{name}.parameters": sum(counts.values()),
         f"{name}.unet.channels": unet.config.block_out_channels,
+        f"{name}.unet.multiply_adds": total(ledgers["unet"])[1],  # of one call with guidance
+        f"{name}.unet.ledger": ledgers["unet"],  # a Row each: name, depth, shape, parameters, multiply-adds
         f"{name}.vae.channels": vae.config.block_out_channels,
-        f"{name}.vae.factor": factor,
+        f"{name}.vae.factor": side // latent,
+        f"{name}.vae.encoder.multiply_adds": total(ledgers["encoder"])[1],
+        f"{name}.vae.decoder.multiply_adds": total(ledgers["decoder"])[1],
         f"{name}.cross_attention_dim": unet.config.cross_attention_dim,
-        f"{name}.tokens": text_encoder.config.max_position_embeddings,
-        f"{name}.vocabulary": text_encoder.config.vocab_size,
-        f"{name}.embeddings.shape": [text_encoder.config.max_position_embeddings, text_encoder.config.hidden_size],
+        f"{name}.tokens": tokens,
+        f"{name}.vocabulary": vocabulary,
+        f"{name}.embeddings.shape": [tokens, text_encoder.config.hidden_size],
         f"{name}.image.shape": [side, side, 3],
         f"{name}.latents.shape": [channels, latent, latent],
         f"{name}.image.numbers": side * side * 3,
         f"{name}.latents.numbers": channels * latent * latent,
         f"{name}.compression": side * side * 3 / (channels * latent * latent),
     }
+
+
+def text_config(name: str) -> CLIPTextConfig:
+    """text_encoder/config.json of a known model"""
+    config = KNOWN[name].text_encoder
+    if not KNOWN[name].hub_id:  # it is here
+        config = read_config(find_model(name) / "text_encoder/config.json")
+    return CLIPTextConfig(**config)
 
 
 def megabytes(folder: Path) -> float:

@@ -27,12 +27,12 @@ def make(root: Path, only=(), out: Path | None = None, parameters: dict | None =
     only: numbers or names of notebooks; parameters: {name: value}, for their cell `parameters`.
     A notebook that has been executed is not executed again while nothing that it depends on changes.
     When all are finished, public/ and embed/ are replaced; a command that is stopped before leaves them as they were,
-    and the next goes on with what is finished, which lies in .build/figures.
+    and the next goes on with what is finished, which lies in .build/notebooks.
     """
     out = out or root
     paths = find(root, only)
     with working(out) as build:
-        stages, common = build / "figures", unchanging(parameters or {})
+        stages, common = build / "notebooks", unchanging(parameters or {})
         stamps = {path: hashlib.sha256(path.read_bytes() + common).hexdigest() for path in paths}
         todo = {path: stamp for path, stamp in stamps.items() if finished(stages / path.stem) != stamp}
         if len(todo) < len(paths):

@@ -86,7 +86,7 @@ def text_width(string: str, size: float) -> float:
 @plot
 def embedding(tokens: Tokens, values: torch.Tensor, rows=12):
     """(77, D) as a picture: a row for each token, the padding squeezed together below."""
-    n = min(used(tokens), rows)
+    n, values = min(used(tokens), rows), values.float()
     high, margin, width = 25, 110, 450
     board = Board(margin + width, 34 + n * high + 56)
     limit = float(values.abs().quantile(0.995))
@@ -109,7 +109,7 @@ def embedding(tokens: Tokens, values: torch.Tensor, rows=12):
 def last_tokens(pipe, texts: list[str]) -> torch.Tensor:
     """(n, D): for each text the vector of its end token, the one that has seen all of it."""
     ids = pipe.tokenizer(texts).input_ids
-    return torch.stack([embeds[len(i) - 1] for i, embeds in zip(ids, pipe.encode_prompt(texts, [], False).cpu())])
+    return torch.stack([embeds[len(i) - 1] for i, embeds in zip(ids, pipe.encode_prompt(texts, [], False).cpu().float())])
 
 
 @plot

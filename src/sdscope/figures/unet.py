@@ -171,7 +171,7 @@ def mark(axes, place, grid, label="") -> None:
     x, y, look = (column + 0.5) / w, 1 - (row + 0.5) / h, dict(transform=axes.transAxes, clip_on=False)
     for colour, width in (("white", 3.2), (INK, 1.4)):
         axes.plot(x, y, "o", ms=11, mfc="none", mec=colour, mew=width, **look)
-    side, ha = (-0.07, "right") if x < 0.5 else (0.07, "left")
+    side, ha = (0.07, "left") if x < 0.5 else (-0.07, "right")  # where there is more room
     halo = [withStroke(linewidth=2.6, foreground="white")]
     axes.text(x + side, y, label, size=0.72 * 15, ha=ha, va="center", weight="bold", path_effects=halo, **look)
 

@@ -14,7 +14,8 @@ from .pictures import principal
 def decoder_stages(t: Trace, latents: Image.Image, image: Image.Image):
     """The decoder's stages with their measured shapes; colours stand for directions, not for paint."""
     stages = [("latents", latents, tuple(t.latents.shape[1:]))]
-    stages += [(k, principal(v[None], [image])[0], t.vae.shapes[k][1:]) for k, v in t.vae.stages.items() if k != "conv_out"]
+    drawn = {name: principal(stage[None], [image])[0] for name, stage in t.vae.stages.items() if name != "conv_out"}
+    stages += [(name, picture, t.vae.shapes[name][1:]) for name, picture in drawn.items()]
     stages += [("conv_out", image, t.vae.shapes["conv_out"][1:])]
     columns, cell, high = (len(stages) + 1) // 2, 146, 198
     gap = (WIDTH - columns * cell) / (columns - 1)
@@ -45,7 +46,7 @@ def roundtrip(before: Image.Image, latents: Image.Image, after: Image.Image, tim
 
 @plot
 def hundred(pictures: list[Image.Image], mean: Image.Image, columns=10):
-    """Many pictures as one mosaic, beside the picture of their mean and how far they are from each other, place by place."""
+    """Many pictures as one mosaic; the picture of their mean; how far they are from each other at each place."""
     cell, gap = 276, 28
     board = Board(WIDTH, 30 + cell)
     tile = cell / columns
