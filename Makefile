@@ -1,8 +1,14 @@
-# make talk     the deck, served at http://localhost:3030 (another port: make talk PORT=3031)
-# make build    the deck as static files in dist/, for any host under any path
-# make test     everything: the package, the notebooks, the deck in a real browser
-# make shots    a picture of every slide at every click, in .build/shots/
-# make clean    removes what was made; .venv/ and node_modules/ stay
+# make talk           the deck, served at http://localhost:3030 (another port: make talk PORT=3031)
+# make build          the deck as static files in dist/, for any host under any path
+# make pdf            the deck as .build/slides.pdf, each slide after its last click
+# make figures        the notebooks: figures into public/, excerpts into embed/
+# make check          the notebooks again: do they give the same?
+# make test           everything: the package, the notebooks, the deck in a real browser
+# make bench          how fast, beside diffusers: ratios of one run
+# make shots          a picture of every slide at every click, in .build/shots/
+# make contact-sheet  all slides on one sheet, .build/contact-sheet.png
+# make looks          renews the pictures that the tests compare the slides with (look at them first)
+# make clean          removes what was made; .venv/ and node_modules/ stay
 #
 # Needed: Python 3.11, 3.12 or 3.13 and make. The rest is installed here, in .venv/ and node_modules/.
 # What is up to date is not made again.
@@ -11,7 +17,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: talk build test shots clean help
+.PHONY: talk build pdf figures check test bench shots contact-sheet looks clean help
 
 PORT ?= 3030
 FITS   := import ensurepip, sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
@@ -42,14 +48,31 @@ build: $(BUILT)
 test: $(BUILT)
 	$(call say,A browser)
 	@.venv/bin/python tools/browser.py
-	$(call say,The notebooks once more (into .build/rerun/))
-	@rm -rf .build/rerun
-	@SDSCOPE_OUT="$(CURDIR)/.build/rerun" .venv/bin/python -m pytest --nbmake --nbmake-timeout=900 -v notebooks
+	$(call say,The notebooks once more: the same figures and numbers?)
+	@.venv/bin/sdscope check
 	$(call say,The package and the deck)
 	@.venv/bin/python -m pytest
 
+figures: $(FIGURES)
+
+check: $(FIGURES)
+	@.venv/bin/sdscope check
+
+bench: $(INSTALLED)
+	@.venv/bin/python tools/bench.py
+
+pdf: $(BUILT)
+	@.venv/bin/python tools/browser.py > /dev/null
+	@.venv/bin/python tools/pdf.py
+
 shots: $(BUILT)
 	@.venv/bin/python tools/shots.py
+
+contact-sheet: $(BUILT)
+	@.venv/bin/python tools/shots.py --last --sheet .build/contact-sheet.png
+
+looks: $(BUILT)
+	@.venv/bin/python tests/browser/test_looks.py
 
 clean:
 	rm -rf dist public embed .build
@@ -73,7 +96,7 @@ $(MODULES): package-lock.json | $(NODE)
 
 $(FIGURES): $(PACKAGE) $(NOTEBOOKS) $(INSTALLED)
 	$(call say,The notebooks: figures into public/ and excerpts into embed/)
-	@.venv/bin/python -m sdscope.figures
+	@.venv/bin/sdscope figures
 	@mkdir -p $(@D) && touch $@
 
 # Built beside its place, so that dist/ is never half a deck.

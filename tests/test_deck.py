@@ -19,7 +19,7 @@ END = re.compile(r"^\s*#\s*#?endregion\b\s*(.*?)\s*$")
 FIGURE = re.compile(r"[\w-]+\.(?:webp|png|svg|jpg)\b")
 FACT = re.compile(r"""<Fact\b[^>]*\bid="([^"]+)"|\bfacts\['([^']+)'\]|\bshape\('([^']+)'\)""")
 ELSEWHERE = re.compile(r"""\b(?:src|srcset|poster|data)\s*=\s*["'](?:https?:)?//|url\(\s*["']?(?:https?:)?//|!\[[^]]*\]\(\s*(?:https?:)?//
-    |^\s*(?:background|image|url|favicon|ogImage)\s*:\s*["']?https?://|@import\s+["'](?:https?:)?//|<link\b[^>]*https?://""", re.M | re.X)
+    |^\s*(?:background|image|url|favicon)\s*:\s*["']?https?://|@import\s+["'](?:https?:)?//|<link\b[^>]*https?://""", re.M | re.X)
 
 
 def pages():

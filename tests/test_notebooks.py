@@ -2,7 +2,11 @@
 
 import hashlib
 import json
+import os
 import re
+import subprocess
+import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import nbformat
@@ -42,8 +46,15 @@ def saved(name):
     return found
 
 
-def test_there_are_four():
-    assert list(NOTEBOOKS) == ["02_encode_prompt", "03_get_latents", "04_denoise", "07_vae"]
+def prose(name):
+    return "\n".join(cell.source for cell in NOTEBOOKS[name].cells if cell.cell_type == "markdown")
+
+
+def test_there_are_eight():
+    assert list(NOTEBOOKS) == [
+        "01_tour", "02_encode_prompt", "03_get_latents", "04_denoise",
+        "05_scheduler", "06_unet", "07_vae", "08_write_your_own",
+    ]  # fmt: skip
 
 
 @notebooks
@@ -57,24 +68,94 @@ def test_committed_without_outputs_and_with_short_cells(name):
 
 
 @notebooks
-def test_badge_and_install_name_this_repository(name):
-    slug = REPOSITORY.removeprefix("https://github.com/")
-    first = NOTEBOOKS[name].cells[0].source
-    assert f"https://colab.research.google.com/github/{slug}/blob/main/notebooks/{name}.ipynb" in first
-    install = tagged(name)["install"]
-    assert f"git+{REPOSITORY}" in install and 'if "google.colab" in sys.modules' in install
+def test_cells_have_ids_that_differ(name):
+    ids = [cell.id for cell in NOTEBOOKS[name].cells]
+    assert len(ids) == len(set(ids))
 
 
 @notebooks
-def test_papermill_can_change_the_parameters(name, tmp_path):
+def test_badges_open_this_notebook(name):
+    slug = REPOSITORY.removeprefix("https://github.com/")
+    first = NOTEBOOKS[name].cells[0].source
+    colab = f"https://colab.research.google.com/github/{slug}/blob/main/notebooks/{name}.ipynb"
+    kaggle = f"https://kaggle.com/kernels/welcome?src={REPOSITORY}/blob/main/notebooks/{name}.ipynb"
+    assert f"(https://colab.research.google.com/assets/colab-badge.svg)]({colab})" in first
+    assert f"(https://kaggle.com/static/images/open-in-kaggle.svg)]({kaggle})" in first
+
+
+@notebooks
+def test_install_cell_acts_on_colab_and_kaggle_only(name, monkeypatch):
+    """It pins this version by its tag, and asks for diffusers where a cell needs it."""
+    pip = '%pip install -q "sdscope[{}] @ git+{}@v{}"'
+    extra = "notebooks" if any("diffusers" in cell.source for cell in code_cells(name)) else "figures"
+    cell, line = tagged(name)["install"], pip.format(extra, REPOSITORY, version("sdscope"))
+    assert line in cell
+
+    installs = []
+    run = lambda: exec(cell.replace(line, "installs.append(1)"), {"installs": installs})
+    monkeypatch.delenv("KAGGLE_KERNEL_RUN_TYPE", raising=False)
+    run()
+    assert not installs
+    monkeypatch.setenv("KAGGLE_KERNEL_RUN_TYPE", "Interactive")
+    run()
+    monkeypatch.delenv("KAGGLE_KERNEL_RUN_TYPE")
+    monkeypatch.setitem(sys.modules, "google.colab", sys)
+    run()
+    assert len(installs) == 2
+
+
+@notebooks
+def test_links_lead_somewhere(name):
+    """To each other, and to the source in this repository."""
+    links = re.findall(r"\]\(([^)\s]+)\)", prose(name))
+    beside = [link for link in links if "://" not in link]
+    assert [link for link in beside if not (ROOT / "notebooks" / link).is_file()] == []
+    blob = f"{REPOSITORY}/blob/main/"
+    inside = [link.removeprefix(blob).partition("#")[0] for link in links if link.startswith(blob)]
+    assert [path for path in inside if not (ROOT / path).is_file()] == []
+
+
+@pytest.mark.parametrize("name, after", list(zip(NOTEBOOKS, list(NOTEBOOKS)[1:])))
+def test_the_last_cell_leads_to_the_next_notebook(name, after):
+    last = NOTEBOOKS[name].cells[-1].source
+    assert "Next: [" in last and f"({after}.ipynb)" in last
+
+
+@notebooks
+def test_models_have_names_of_this_repository(name):
+    """No id of a hub, which somebody may withdraw, in any cell: names are looked up in models.py."""
+    for cell in code_cells(name):
+        assert not re.search(r"""from_pretrained\(["'][^"']*/""", cell.source), cell.source
+
+
+@notebooks
+def test_papermill_can_change_the_parameters(name):
     path = str(ROOT / "notebooks" / f"{name}.ipynb")
     parameters = papermill.inspect_notebook(path)
     assert {k: v["default"] for k, v in parameters.items()} == {
-        "prompt": f'"{EXAMPLE}"', "seed": "42", "steps": "25", "guidance": "5.0", "model": '"postcard"',
+        "prompt": f'"{EXAMPLE}"', "negative_prompt": '""', "seed": "42", "steps": "25",
+        "guidance": "5.0", "size": "None", "model": '"postcard"',
     }  # fmt: skip
     changed = papermill.execute_notebook(path, None, {"seed": 7}, prepare_only=True)
     tags = [cell.metadata.get("tags", []) for cell in changed.cells]
     assert tags.index(["injected-parameters"]) == tags.index(["parameters"]) + 1
+
+
+def test_a_user_runs_a_notebook_from_a_shell(tmp_path):
+    """With a prompt of their own, anywhere: the figures lie in ./public and say what they show."""
+    command = [sys.executable, "-m", "papermill", ROOT / "notebooks" / "04_denoise.ipynb", "out.ipynb"]
+    command += ["-p", "prompt", "a castle in the snow, night", "-p", "steps", "20"]
+    env = {k: v for k, v in os.environ.items() if not k.startswith("SDSCOPE_")}
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=1800)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+    entries = manifest.read(tmp_path / "public")
+    assert set(entries) == set(saved("04_denoise")) == {path.name for path in (tmp_path / "public/figures").iterdir()}
+    words = entries["attention_words.png"]
+    assert (words["prompt"], words["steps"]) == ("a castle in the snow, night", 20)
+    assert "castle" in words["alt"] and "snow" in words["alt"]
+    outputs = [out for cell in nbformat.read(tmp_path / "out.ipynb", 4).cells for out in cell.get("outputs", [])]
+    assert outputs and not any(out.output_type == "error" for out in outputs)
 
 
 @notebooks
@@ -142,10 +223,13 @@ def test_the_example_is_painted_again():
 def test_what_the_slides_quote_from_the_notebooks():
     """Outputs that say a sentence on a slide is true."""
     text = lambda name, tag: (ROOT / "embed" / name / f"{tag}.txt").read_text().strip()
-    assert text("04_denoise", "guidance") == "True"
-    assert text("04_denoise", "ddim_step") == "True True"
+    assert text("01_tour", "bit_for_bit").startswith("the same, bit for bit: True")
     assert text("03_get_latents", "seeds_equal") == "True False"
     assert text("03_get_latents", "numbers").splitlines()[1] == "48.0 times fewer"
+    assert text("04_denoise", "guidance") == "True"
+    assert text("05_scheduler", "ddim_step") == "True True"
+    assert text("06_unet", "resnet_equal") == text("06_unet", "transformer_lines") == "equal: True"
+    assert text("08_write_your_own", "equal") == "True True"
     assert "left out:" in text("02_encode_prompt", "truncation") and "whale" in text("02_encode_prompt", "truncation")
     facts = json.loads((PUBLIC / "facts.json").read_text())
     assert text("02_encode_prompt", "embeds_shape").startswith(str((2, *facts["postcard.embeddings.shape"])))

@@ -1,12 +1,13 @@
 """Pictures of every slide at every click, .build/shots/NN-CC.png, to look at.
 
-    python tools/shots.py [dist] [--slides 3 4 7] [--last]
+    python tools/shots.py [dist] [--slides 3 4 7] [--last] [--sheet all.png]
 """
 import argparse
 import shutil
 from pathlib import Path
 
-from deck import open_deck
+from deck import HEIGHT, WIDTH, open_deck
+from PIL import Image
 
 OUT = Path(".build/shots")
 
@@ -16,6 +17,7 @@ def main():
     parser.add_argument("dist", nargs="?", default="dist")
     parser.add_argument("--slides", type=int, nargs="+", help="only these")
     parser.add_argument("--last", action="store_true", help="only the last click of each slide")
+    parser.add_argument("--sheet", type=Path, help="and all of them on one sheet")
     args = parser.parse_args()
     shutil.rmtree(OUT, ignore_errors=True)
     OUT.mkdir(parents=True)
@@ -25,8 +27,21 @@ def main():
                 deck.page.screenshot(path=OUT / f"{no:02}-{click:02}.png")
                 print(f"\r{OUT}/{no:02}-{click:02}.png", end="", flush=True)
     print()
+    if args.sheet:
+        sheet(sorted(OUT.glob("*.png")), args.sheet)
+        print(args.sheet)
     for problem in dict.fromkeys(deck.take_problems()):
         print(problem)
+
+
+def sheet(paths, output, columns=5, width=WIDTH // 2, gap=8):
+    """Small pictures in rows"""
+    height, rows = width * HEIGHT // WIDTH, -(-len(paths) // columns)
+    board = Image.new("RGB", (columns * (width + gap) + gap, rows * (height + gap) + gap), "#22303c")
+    for i, path in enumerate(paths):
+        small = Image.open(path).convert("RGB").resize((width, height), Image.LANCZOS)
+        board.paste(small, (gap + i % columns * (width + gap), gap + i // columns * (height + gap)))
+    board.save(output)
 
 
 if __name__ == "__main__":

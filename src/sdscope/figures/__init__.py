@@ -8,8 +8,8 @@ from .manifest import saver
 from .runs import Runs
 from .scheduler import alphas, ddim_step, ddim_terms, distance, look, race, ratio_noise
 from .scheduler import spacings, steps_for, timetable, trials
-from .pictures import album, gallery, movie, sizes
-from .sheets import Sheet
-from .text import cut_off, embedding, equations, last_tokens, similarity, token_strip
+from .pictures import album, gallery, movie, sizes, social
+from .sheets import Data, Sheet
+from .text import cut_off, embedding, equations, last_tokens, similarity, token_examples, token_strip
 from .unet import features, line_by_line, places, skips, unet_ledger
 from .vae import decoder_stages, hundred, roundtrip

@@ -57,6 +57,19 @@ def album(images, titles, notes, off=None, columns=5, gap=16):
 
 
 @plot
+def social(image, lines, below):
+    """1200 x 630 pixels, for the preview of a link: a title in `lines` beside a picture."""
+    board = Board(600, 315)
+    for i, line in enumerate(lines):
+        board.text(30, 102 + 38 * i, line, 30, weight="bold")
+    board.text(30, 102 + 38 * len(lines) + 10, below, 14.5, MUTED)
+    high = 204
+    wide = high * image.width / image.height
+    board.picture(600 - wide - 24, (315 - high) / 2, wide, high, image, edge="white")
+    return board
+
+
+@plot
 def sizes(images, labels, height=280, gap=20):
     """Pictures of different sizes on one scale, side by side, each with its label below."""
     scale = min(height / max(i.height for i in images), (WIDTH - gap * (len(images) - 1)) / sum(i.width for i in images))

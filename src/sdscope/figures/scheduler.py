@@ -7,7 +7,7 @@ import torch
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from PIL import Image
 
-from .base import COND, GUIDED, INK, LATENTS, MUTED, NOISE, UNCOND, WIDTH, X0, Board, plot
+from .base import COND, GUIDED, INK, LATENTS, MUTED, NOISE, TEXT, UNCOND, WIDTH, X0, Board, plot
 from .latents import LatentRGB
 
 LANES = [(LATENTS, "o"), (UNCOND, "v"), (X0, "s"), (COND, "D"), (GUIDED, "^")]  # a colour and a mark for each scheduler
@@ -154,12 +154,15 @@ def look(image: Image.Image) -> dict[str, float]:
 
 
 def noise_left(scheduler, ratio: float) -> torch.Tensor:
-    """(steps,): how much noise there is at each step for the noise that the schedule expects there, when the
+    """(steps,): how much noise there is at each step for the noise that the schedule expects there, when every
     prediction is made `ratio` times as strong. In x / sqrt(alpha_prod) a step of DDIM is a step of Euler's,
-    d x = ratio noise d sigma (arXiv:2010.02502, equation 14), so noise shrinks as sigma ** ratio."""
-    a = scheduler.alphas_cumprod[scheduler.timesteps]
+    dx = noise d sigma (arXiv:2010.02502, equation 14), so from sigma to sigma' it leaves
+    1 - ratio (1 - sigma' / sigma) of the noise: nearly (sigma' / sigma) ** ratio when steps are small."""
+    a = scheduler.alphas_cumprod[scheduler.timesteps].double()
     sigma = ((1 - a) / a) ** 0.5
-    return (sigma / sigma[0]) ** (ratio - 1)
+    shrink = sigma[1:] / sigma[:-1]
+    left = (1 - ratio * (1 - shrink)).abs() / shrink
+    return torch.cat([left.new_ones(1), left.cumprod(0)])
 
 
 @plot
@@ -176,11 +179,11 @@ def ratio_noise(scheduler, seen: dict[float, list[float]]):
         axes.plot(x, noise_left(scheduler, ratio), color=colour, lw=1.5, ls=(0, (4, 3)))
         axes.plot(x, values, "o-", color=colour, markersize=4.5)
         middle = steps // 2
-        label = dict(textcoords="offset points", ha="center", color=colour, size=11.5, weight="bold")
-        axes.annotate(f"× {ratio:g}", (x[middle], values[middle]), (0, 9), **label)
+        label = dict(textcoords="offset points", ha="center", color=TEXT.get(colour, colour), size=11.5, weight="bold")
+        axes.annotate(f"× {ratio:g}", (x[middle], values[middle]), (0, 9 if ratio >= 1 else -17), **label)
     high = 1.4 * max(max(values) for values in seen.values())
     low = 0.7 * min(min(values) for values in seen.values())
-    axes.set(xlim=(0.5, steps + 0.5), ylim=(low, high), yscale="log", xlabel="step", ylabel="predicted noise")
+    axes.set(xlim=(0.5, steps + 0.5), ylim=(low, high), yscale="log", xlabel="step", ylabel="std of the predicted noise")
     ticks = [tick for tick in (0.05, 0.1, 0.2, 0.5, 1, 2, 5) if low < tick < high]
     log_ticks(axes.yaxis, ticks)
     return board

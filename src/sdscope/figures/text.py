@@ -24,6 +24,18 @@ def used(tokens: Tokens) -> int:
     return tokens.strings.index(END) + 1 if END in tokens.strings else len(tokens.strings)
 
 
+def token_examples(tokenizer, prompts: list[str]) -> dict:
+    """{"limit": 77, "examples": [{prompt, pieces: [(string, id), ...], dropped: what is cut off}, ...]}"""
+    limit, examples = tokenizer.model_max_length, []
+    for prompt in prompts:
+        ids = tokenizer(prompt, verbose=False).input_ids
+        dropped = tokenizer.decode(ids[limit - 1 : -1]) if len(ids) > limit else ""
+        kept = ids if len(ids) <= limit else ids[: limit - 1] + ids[-1:]
+        pieces = list(zip(tokenizer.convert_ids_to_tokens(kept), kept))
+        examples.append({"prompt": prompt, "pieces": pieces, "dropped": dropped})
+    return {"limit": limit, "examples": examples}
+
+
 @plot
 def token_strip(tokens: Tokens, width=WIDTH):
     """Each token in a box, its id below; the padding as one last box."""
