@@ -257,13 +257,13 @@ def test_a_skip_connection_is_what_the_receiver_gets_last(tiny, run):
         assert torch.equal(seen[receiver][0][:, -channels:], seen[sender][1]), (sender, receiver)
 
 
-def test_shares_of_attention_by_word_are_all_of_it(run):
-    tokens = run[0].tokens.cond[0]
-    shares = torch.arange(77.0) / torch.arange(77.0).sum()
-    found = by_word(shares, tokens)
-    assert list(found) == ["start", "“a”", "“ship”", "end, padding"]
-    assert found["“ship”"] == pytest.approx(float(shares[2:6].sum()))  # four letters: nothing is merged here
-    assert sum(found.values()) == pytest.approx(1)
+def test_words_are_measured_by_an_even_share_of_the_attention(run):
+    tokens = run[0].tokens.cond[0]  # start, a, s, h, i, p, end ...: nothing is merged here
+    even = by_word(torch.full((77,), 1 / 77), tokens)
+    assert list(even) == ["start", "“a”", "“ship”", "end, padding"] and list(even.values()) == pytest.approx([1] * 4)
+    shares = torch.zeros(77)
+    shares[[1, 3]] = 0.5
+    assert list(by_word(shares, tokens).values()) == pytest.approx([0, 77 / 2, 77 / 8, 0])
 
 
 def test_the_liveliest_channels_are_those_that_vary_from_place_to_place():

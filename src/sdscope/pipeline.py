@@ -112,8 +112,7 @@ class StableDiffusion:
 
     # region denoise
     @torch.no_grad()
-    def denoise(self, latents, prompt_embeds, num_inference_steps=25, guidance_scale=5.0,
-                callback=None):
+    def denoise(self, latents, prompt_embeds, num_inference_steps=25, guidance_scale=5.0, callback=None):
         """Noise -> latents of a picture, (B, 4, h, w). The callback gets one dict a step."""
         self.scheduler.set_timesteps(num_inference_steps)
         latents = latents * self.scheduler.init_noise_sigma  # DDIM: 1
@@ -126,7 +125,6 @@ class StableDiffusion:
             else:
                 noise_uncond, noise_cond = None, self.unet(x, t, prompt_embeds)
                 noise = noise_cond
-
             step = self.scheduler.step(noise, t, latents)
             if callback:
                 callback(dict(i=i, t=t.item(), latents=latents, noise_uncond=noise_uncond,

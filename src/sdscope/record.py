@@ -64,7 +64,8 @@ class Tokens:
         rows = [words[i : i + len(wanted)] for i in range(len(words))]
         found = {p for row in rows if [w for w, _ in row] == wanted for _, positions in row for p in positions}
         if not found:
-            raise SdscopeError(f"{which!r} is not in the prompt; its words: {', '.join(w for w, _ in words)}")
+            names = ", ".join(word for word, _ in words if word not in ".,;:-")
+            raise SdscopeError(f"{which!r} is not in the prompt; its words: {names}")
         return sorted(found)
 
 

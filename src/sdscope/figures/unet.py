@@ -150,18 +150,20 @@ def places(image: Image.Image, marked: list[tuple], looks: torch.Tensor, listens
     whole = board.picture(0, top, cell, cell, image)
     board.text(0, 13, "the picture so far", 15)
     board.text(0, below + 12, "listens to", 15)
-    for i, (place, look, listen) in enumerate(zip(marked, looks, listens)):
+    board.text(0, below + 36, "1 × is an even share", 14, MUTED)
+    words = [by_word(listen, tokens) for listen in listens]
+    most = max(max(shares.values()) for shares in words)
+    for i, (place, look) in enumerate(zip(marked, looks)):
         x = (i + 1) * (cell + gap)
         board.text(x, 13, f"place {i + 1} looks at", 15)
         heat = board.picture(x, top, cell, cell, coloured(look, None, HEAT), smooth=len(look) > cell)
         mark(heat, place, look.shape)
         mark(whole, place, look.shape, str(i + 1))
-        shares = sorted(by_word(listen, tokens).items(), key=lambda item: -item[1])
-        for j, (word, share) in enumerate(shares[:rows]):
-            y = below + j * high
-            axes.add_patch(Rectangle((x, y + 1), max(share * cell, 1), high - 2, color=COND, alpha=0.25, lw=0))
+        for j, (word, share) in enumerate(sorted(words[i].items(), key=lambda item: -item[1])[:rows]):
+            y, long = below + j * high, cell * share / most
+            axes.add_patch(Rectangle((x, y + 1), long, high - 2, color=COND, alpha=0.25, lw=0))
             board.text(x + 6, y + high / 2, word, 14)
-            board.text(x + cell - 6, y + high / 2, f"{share:.0%}", 14, ha="right")
+            board.text(x + cell - 6, y + high / 2, f"{share:.1f} ×", 14, ha="right")
     return board
 
 
@@ -177,11 +179,12 @@ def mark(axes, place, grid, label="") -> None:
 
 
 def by_word(shares: torch.Tensor, tokens: Tokens) -> dict[str, float]:
-    """(77,) shares of attention -> {word in quotation marks: share}, and what is no word; together all of it.
-
-    A word that is in the prompt twice has both shares.
+    """(77,) shares of attention -> {word in quotation marks: how many times an even share its tokens get, each},
+    and so for what is no word. An even share is one of 77: padding has most of the attention by being most of it.
     """
-    found = {"start": float(shares[0])}
+    where = {"start": [0]}
     for word, positions in tokens.words():
-        found[f"“{word}”"] = found.get(f"“{word}”", 0) + float(shares[positions].sum())
-    return found | {"end, padding": float(shares.sum()) - sum(found.values())}
+        where.setdefault(f"“{word}”", []).extend(positions)
+    end = max(map(max, where.values())) + 1
+    where["end, padding"] = list(range(end, len(shares)))
+    return {name: float(shares[positions].mean() * len(shares)) for name, positions in where.items()}
