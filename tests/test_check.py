@@ -50,8 +50,7 @@ def run(root, monkeypatch, capsys):
 
     def run(*words):
         monkeypatch.chdir(root)
-        monkeypatch.setenv("COLUMNS", "200")
-        monkeypatch.setattr(sys, "argv", ["sdscope", "check", *words])
+            monkeypatch.setattr(sys, "argv", ["sdscope", "check", *words])
         with pytest.raises(SystemExit) as stop:
             cli.main()
         return stop.value.code or 0, capsys.readouterr().out
@@ -85,7 +84,7 @@ def test_green_then_red_after_one_byte_one_number_and_one_seed(run, root):
     edit(root / "embed" / "01_a" / "ids.txt", "0.83", "0.84")
     entries(root, "moving.webp", seed=43)
     status, out = run("--only", "01")
-    assert status == 1 and "3 differences" in out
+    assert status == 1 and "differences: 3" in out
     for words in (["noise.png", "sha256"], ["01_a/ids.txt", "line 1", "0.84", "0.83"], ["moving.webp", "seed", "43", "42"]):
         assert any(all(word in line for word in words) for line in out.splitlines()), words
     assert sorted(p.name for p in (root / ".build" / "check").iterdir()) == ["01_a", "02_b"]
@@ -175,6 +174,12 @@ def test_every_frame_counts(root):
     again(root, "moving.webp", lambda frames: [*frames, frames[1] + 30])
     ((file, what, kept, measured),) = differences(root)
     assert (file, what) == ("moving.webp", "frames, height, width, ms") and kept == "(2, 4, 8, 3) 200"
+
+
+def test_the_table_shows_the_place_where_long_texts_part():
+    row = module.Difference("a.txt", "line 1", "x" * 100 + "1" + "y" * 100, "x" * 100 + "2" + "y" * 100)
+    assert row.short() == ["a.txt", "line 1", "…" + "x" * 20 + "1" + "y" * 19, "…" + "x" * 20 + "2" + "y" * 19]
+    assert module.Difference("a.png", "figure", None, "there").short()[2:] == ["-", "there"]
 
 
 def test_facts(root, monkeypatch):

@@ -73,7 +73,7 @@ def test_any_other_argument_is_another_run(pipe, folder, changes):
 
 
 def test_a_scheduler_is_known_by_class_and_config(pipe, folder):
-    run, own, config = figures.Runs(pipe), pipe.scheduler, vars(pipe.scheduler.config)
+    run, own, config = figures.Runs(pipe), pipe.scheduler, pipe.scheduler.config
     euler = lambda **changes: EulerDiscreteScheduler.from_config(config | changes)
     seen = [run(**SHIP), run(**SHIP, scheduler=euler()), run(**SHIP, scheduler=PNDMScheduler.from_config(config | dict(skip_prk_steps=True)))]
     seen.append(run(**SHIP, scheduler=euler(timestep_spacing="trailing")))
@@ -84,7 +84,7 @@ def test_a_scheduler_is_known_by_class_and_config(pipe, folder):
 def test_a_scheduler_of_the_notebook_is_not_kept(pipe, folder):
     run, first = figures.Runs(pipe), type(pipe.scheduler)
     kind = type("Mine", (first,), {"__module__": "__main__"})
-    mine = kind(vars(pipe.scheduler.config))
+    mine = kind(pipe.scheduler.config)
     run(**SHIP, scheduler=mine)
     run(**SHIP, scheduler=mine)
     assert run.made == run.asked == 6 and not folder.exists()
@@ -131,7 +131,7 @@ def test_without_a_seed(pipe):
 def test_a_run_that_fails_leaves_the_pipe_as_it_was(pipe, folder):
     own = pipe.scheduler
     with pytest.raises(SdscopeError, match="multiple of 8"):
-        figures.Runs(pipe)(**SHIP, width=65, scheduler=type(own)(vars(own.config)))
+        figures.Runs(pipe)(**SHIP, width=65, scheduler=type(own)(own.config))
     assert pipe.scheduler is own and not list(folder.glob("*.safetensors"))
 
 

@@ -75,7 +75,7 @@ def test_in_half_precision(folder, name):
 def test_made_from_our_own_configuration(folder):
     """DDIM's configuration, which is the model's, makes the same scheduler as the model's own file."""
     ours = StableDiffusion.from_pretrained(folder, device="cpu")
-    made = EulerDiscreteScheduler.from_config(vars(ours.scheduler.config))
+    made = EulerDiscreteScheduler.from_config(ours.scheduler.config)
     read = EulerDiscreteScheduler.from_pretrained(folder, subfolder="scheduler")
     for scheduler in made, read:
         scheduler.set_timesteps(5)

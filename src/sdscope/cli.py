@@ -125,12 +125,13 @@ def check(only: Only = [], out: Out = None, model: Model = None, parameters: Par
         print("the same as in public/ and embed/")
         return
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
-    table = Table("file", "what", "kept", "again", title=f"{len(found)} differences", title_justify="left")
+    table = Table("file", "what", "kept", "again", title=f"differences: {len(found)}", title_justify="left")
     for row in found:
-        table.add_row(*(repr(x)[1:-1] if x is not None else "-" for x in row))
-    Console().print(table, markup=False)
+        table.add_row(*map(escape, row.short()))
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
     raise typer.Exit(1)
 
 

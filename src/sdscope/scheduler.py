@@ -4,10 +4,11 @@ Song et al., "Denoising Diffusion Implicit Models", arXiv:2010.02502. Mirrors di
 schedulers/scheduling_ddim.py with eta = 0: the same numbers, bit for bit.
 """
 
-from types import SimpleNamespace
 from typing import NamedTuple
 
 import torch
+
+from .config import Config
 
 DEFAULTS = dict(  # Stable Diffusion 1.5; a model's scheduler_config.json says what is different
     num_train_timesteps=1000,
@@ -33,7 +34,7 @@ class DDIM:
 
     # region alphas
     def __init__(self, config):
-        c = self.config = SimpleNamespace(**DEFAULTS | config)
+        c = self.config = Config(DEFAULTS | config)
         betas = torch.linspace(c.beta_start**0.5, c.beta_end**0.5, c.num_train_timesteps) ** 2
         # what is left of the picture (of its variance) at time t: all 1 - beta so far, multiplied
         self.alphas_cumprod = torch.cumprod(1.0 - betas, dim=0)

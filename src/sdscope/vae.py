@@ -4,11 +4,10 @@ Kingma and Welling, arXiv:1312.6114; Rombach et al., arXiv:2112.10752. Parameter
 and order of operations are those of diffusers' models/autoencoders/autoencoder_kl.py.
 """
 
-from types import SimpleNamespace
-
 import torch.nn.functional as F
 from torch import nn
 
+from .config import Config
 from .tiling import tiled_decode
 from .unet import Attention, MidBlock2D, ResnetBlock2D, Upsample2D
 
@@ -31,7 +30,7 @@ class AutoencoderKL(nn.Module):
 
     def __init__(self, config):
         super().__init__()
-        c = self.config = SimpleNamespace(**DEFAULTS | config)
+        c = self.config = Config(DEFAULTS | config)
         self.encoder, self.decoder = Encoder(c), Decoder(c)
         self.quant_conv = nn.Conv2d(2 * c.latent_channels, 2 * c.latent_channels, 1)
         self.post_quant_conv = nn.Conv2d(c.latent_channels, c.latent_channels, 1)

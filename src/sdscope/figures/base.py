@@ -100,15 +100,17 @@ class Animation(Shown):
 
     suffix = ".webp"
 
-    def __init__(self, frames: list[Image.Image], ms=160, hold=2400, lossless=False, quality=50):
+    def __init__(self, frames: list[Image.Image], ms=160, hold=2400, lossless=False, quality=40):
         self.frames, self.ms, self.hold = frames, ms, hold
         self.lossless, self.quality = lossless, quality
 
     def render(self, suffix):
         if suffix == ".mp4":
             return mp4(self.frames + self.frames[-1:] * round(self.hold / self.ms), self.ms)
+        # whole frames, where there is loss: differences leave traces of the frame before
+        whole = {} if self.lossless else dict(kmin=0, kmax=1)
         options = {
-            ".webp": dict(lossless=self.lossless, quality=self.quality, method=4),
+            ".webp": dict(lossless=self.lossless, quality=self.quality, method=4, **whole),
             ".avif": dict(quality=self.quality, subsampling="4:4:4" if self.lossless else "4:2:0", speed=8),
             ".gif": dict(),
         }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple
@@ -26,6 +27,12 @@ class Difference(NamedTuple):
     what: str
     kept: str | None  # in public/ or embed/
     again: str | None
+
+    def short(self) -> list[str]:
+        """All four, the last two from shortly before the place where they part."""
+        both = [text or "-" for text in (self.kept, self.again)]
+        start = max(0, len(os.path.commonprefix(both)) - 20)
+        return [self.file, self.what, *("…" * bool(start) + text[start : start + 40] for text in both)]
 
 
 def check(root: Path, only=(), out: Path | None = None, parameters: dict | None = None, jobs=None, say=print) -> list[Difference]:

@@ -112,7 +112,7 @@ def fingerprint(pipe) -> str:
 def config_of(part) -> str:
     """The config of a scheduler or a model, ours, diffusers' or transformers'."""
     config = part.config
-    config = config.to_dict() if hasattr(config, "to_dict") else config if isinstance(config, dict) else vars(config)
+    config = config.to_dict() if hasattr(config, "to_dict") else dict(config)
     return json.dumps(config, sort_keys=True, default=repr)
 
 

@@ -24,7 +24,8 @@ def timetable(scheduler, steps: int, pictures: dict[int, Image.Image]):
     times = scheduler.timesteps.numpy()
     axes.vlines(times, 0, scheduler.alphas_cumprod[times], color=LATENTS, lw=1.2)
     axes.plot(times, scheduler.alphas_cumprod[times], "o", color=LATENTS, markersize=5, zorder=3)
-    axes.set(xlim=(total + 8, -8), ylim=(0, 1.05), yticks=[0, 0.5, 1], xlabel="time t, from noisy to clean", ylabel="alpha_prod_t")
+    axes.set(xlim=(total + 8, -8), ylim=(0, 1.05), xticks=range(0, total + 1, total // 5), yticks=[0, 0.5, 1])
+    axes.set(xlabel="time t, from noisy to clean", ylabel="alpha_prod_t")
     gap = (WIDTH - cell * len(pictures)) / max(len(pictures) - 1, 1)
     for i, (t, picture) in enumerate(pictures.items()):
         x = i * (cell + gap)

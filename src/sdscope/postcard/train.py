@@ -393,7 +393,7 @@ def centre(vae, mean, std):
     vae.quant_conv.bias[4:] += 2 * stretch.log()
     vae.post_quant_conv.bias += (vae.post_quant_conv.weight[:, :, 0, 0] @ mean)
     vae.post_quant_conv.weight /= stretch[None, :, None, None]
-    vae.config.scaling_factor = float(1 / spread)
+    vae.config["scaling_factor"] = float(1 / spread)
 
 
 def save_model(folder, tokenizer, text_encoder, unet, vae):
