@@ -23,7 +23,7 @@ entries["noise.png"]["sha256"] = hashlib.sha256((out / "figures" / "noise.png").
 
 @pytest.fixture(autouse=True)
 def quick_facts(monkeypatch):
-    monkeypatch.setattr(facts, "facts", lambda: {"n": 1})
+    monkeypatch.setattr(facts, "facts", lambda: {"n": 1, "shape": (2, 3)})
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def made(tmp_path_factory):
     notebook(root, "01_a", PICTURE, '# moving\nsave("moving.webp", "red", "blue")', "# ids\nprint([49406, 7], (2, 77, 64), 0.83)")
     notebook(root, "02_b", '# other\nsave("other.png", "green")')
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(facts, "facts", lambda: {"n": 1})
+        patch.setattr(facts, "facts", lambda: {"n": 1, "shape": (2, 3)})
         notebooks.make(root, say=lambda line: None)
     return root
 
@@ -50,7 +50,7 @@ def run(root, monkeypatch, capsys):
 
     def run(*words):
         monkeypatch.chdir(root)
-            monkeypatch.setattr(sys, "argv", ["sdscope", "check", *words])
+        monkeypatch.setattr(sys, "argv", ["sdscope", "check", *words])
         with pytest.raises(SystemExit) as stop:
             cli.main()
         return stop.value.code or 0, capsys.readouterr().out
@@ -183,7 +183,7 @@ def test_the_table_shows_the_place_where_long_texts_part():
 
 
 def test_facts(root, monkeypatch):
-    monkeypatch.setattr(facts, "facts", lambda: {"n": 2, "new": "x"})
+    monkeypatch.setattr(facts, "facts", lambda: {"n": 2, "shape": (2, 3), "new": "x"})
     assert differences(root) == [("facts.json", "n", "1", "2"), ("facts.json", "new", None, '"x"')]
 
 

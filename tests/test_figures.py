@@ -166,6 +166,14 @@ def test_a_race_is_run_over_equal_calls_of_the_unet(tiny, monkeypatch, name, kin
         hook.remove()
 
 
+def test_a_sheet_of_large_pictures_is_a_webp_that_browsers_open():
+    sheet = figures.Sheet({"x0": [Image.new("RGB", (768, 512), (i, 0, 0)) for i in range(100)]}, range(100))
+    image = Image.open(io.BytesIO(sheet.data(".webp")))
+    assert image.size == (163 * 100, 108) and sheet.about["columns"][-1] == "99"
+    small = figures.Sheet({"latents": [Image.new("RGB", (16, 16))] * 2, "noise": [Image.new("RGB", (16, 16))] * 2}, "ab")
+    assert small.image.size == (32, 32)
+
+
 def test_a_word_has_one_scale_for_all_steps(run):
     t, image, _ = run
     maps = np.stack([s.attention["ship"].numpy() for s in t.steps])

@@ -53,8 +53,8 @@ def differences(stages: list[Path], out: Path) -> list[Difference]:
     at least LEAST dB (peak signal to noise). Every file in public/figures is the one that the manifest knows.
     """
     found = list(against_manifest(out / "public"))
-    if (now := facts.facts()) != (kept := json.loads((out / "public" / "facts.json").read_text())):
-        found += [Difference("facts.json", *row) for row in changed(kept, now)]
+    kept, now = json.loads((out / "public" / "facts.json").read_text()), json.loads(json.dumps(facts.facts()))
+    found += [Difference("facts.json", *row) for row in changed(kept, now)]
     for stage in stages:
         entries = {k: e for k, e in manifest.read(out / "public").items() if e["notebook"] == stage.name}
         again = manifest.read(stage)

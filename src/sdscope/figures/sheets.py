@@ -12,22 +12,28 @@ from PIL import Image
 
 from .base import Shown
 
+SIDE, WIDEST = 256, 16383  # pixels: of a picture, as large as slides show one; and of a WebP, which can be no wider
+
 
 class Sheet(Shown):
-    """Equally large pictures in rows and columns with nothing between them, in one file.
+    """Equally large pictures in rows and columns with nothing between them, in one file; large ones are made smaller.
 
     rows: {name: [a picture for each column]}; columns: what to call them. The names go into the manifest.
     lossless keeps every pixel, for latents; paintings are smaller without.
     """
 
     def __init__(self, rows: dict[str, list[Image.Image]], columns: list, lossless=False):
-        width, height = next(iter(rows.values()))[0].size
+        picture = next(iter(rows.values()))[0]
+        width = min(picture.width, SIDE, WIDEST // len(columns))
+        height = width * picture.height // picture.width
         self.about = {"rows": list(rows), "columns": [str(c) for c in columns]}
         self.lossless, self.image = lossless, Image.new("RGB", (width * len(columns), height * len(rows)))
         for y, pictures in enumerate(rows.values()):
             if len(pictures) != len(columns):
                 raise ValueError(f"{len(columns)} columns, but {len(pictures)} pictures in a row")
             for x, picture in enumerate(pictures):
+                if picture.width != width:
+                    picture = picture.resize((width, height), Image.LANCZOS)
                 self.image.paste(picture, (x * width, y * height))
 
     def render(self, suffix):
