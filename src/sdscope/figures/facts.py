@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -34,7 +35,13 @@ def facts() -> dict:
     for group, names in ("four", FOUR), ("bare", BARE):
         found[f"lines.{group}"] = sum(found[f"lines.{name}"] for name in names)
         found[f"code_lines.{group}"] = sum(found[f"code_lines.{name}"] for name in names)
-    return found | diffusers_facts()
+    return found | diffusers_facts() | measured()
+
+
+def measured() -> dict:
+    """What `make bench` measured last, in a clone of the repository: bench.picture.bare.ratio, ..."""
+    path = Path(__file__).parents[3] / "docs" / "bench.json"
+    return {f"bench.{name}": value for name, value in json.loads(path.read_text()).items()} if path.exists() else {}
 
 
 def model_facts(name: str) -> dict:
