@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from PIL import Image
 
@@ -36,7 +38,7 @@ def x0_movie(images: list[Image.Image], t: Trace) -> Animation:
     return movie(images, times(t)[:-1])
 
 
-def evenly(steps: list[Step], n: int) -> list[Step]:
+def evenly(steps: Sequence, n: int) -> list:
     """At most n of the steps, evenly spaced, the first and the last among them."""
     return [steps[i] for i in np.unique(np.linspace(0, len(steps) - 1, n).round().astype(int))]
 
@@ -57,16 +59,16 @@ def strip(steps: list[Step], rgb: LatentRGB, decoded: list[Image.Image]):
     return board
 
 
-def panels(rows: list[dict], captions: list[str], size: int, gap=12, **options) -> Animation:
-    """Several animations in step. rows: [{(label, colour): [a picture for each caption]}, ...]; lossy, for paintings.
+def panels(rows: list[dict], captions: list[str], size=128, gap=12) -> Animation:
+    """Several animations in step. rows: [{(label, colour): [a picture for each caption]}, ...]
 
     The first row may be latents: pictures smaller than a panel keep their values as squares.
     """
     columns, high = max(map(len, rows)), size + 30
     width, frames = columns * (size + gap) - gap, []
-    for i, caption in enumerate(captions):
+    for i in evenly(range(len(captions)), 25):  # several pictures a frame: more frames would make large files
         board = Board(width, len(rows) * high + 26)
-        board.text(width / 2, len(rows) * high + 10, caption, color=MUTED, ha="center")
+        board.text(width / 2, len(rows) * high + 10, captions[i], color=MUTED, ha="center")
         for y, row in enumerate(rows):
             for x, (label, colour) in enumerate(row):
                 board.text(x * (size + gap) + size / 2, y * high + 13, label, 16, colour, ha="center", weight="bold")
@@ -77,7 +79,7 @@ def panels(rows: list[dict], captions: list[str], size: int, gap=12, **options) 
                 picture = pictures[i].resize((size * SCALE, size * SCALE), Image.LANCZOS if smooth else Image.NEAREST)
                 frame.paste(picture, (x * (size + gap) * SCALE, (y * high + 26) * SCALE))
         frames.append(frame)
-    return Animation(frames, **options)
+    return Animation(frames, quality=40)
 
 
 def predictions(t: Trace, rgb: LatentRGB, decoded: dict[str, list[Image.Image]]) -> Animation:
@@ -85,7 +87,7 @@ def predictions(t: Trace, rgb: LatentRGB, decoded: dict[str, list[Image.Image]])
     names = {"noise_uncond": ("uncond", UNCOND), "noise_cond": ("cond", COND), "noise": ("guided", GUIDED)}
     raw = {label: [rgb(getattr(s, name)[0]) for s in t.steps] for name, label in names.items()}
     x0 = {(f"x0 of {label}", colour): decoded[name] for name, (label, colour) in names.items()}
-    return panels([raw, x0], times(t)[:-1], 128)
+    return panels([raw, x0], times(t)[:-1])
 
 
 def heats(t: Trace, word: str) -> np.ndarray:
@@ -107,7 +109,7 @@ def attention_movie(t: Trace, pictures: list[Image.Image], words: list[str]) -> 
     heat = {word: heats(t, word) for word in words}
     row = {("x0", X0): pictures}
     row |= {(word, INK): [overlay(p, h) for p, h in zip(pictures, heat[word])] for word in words}
-    return panels([row], times(t)[:-1], 128)
+    return panels([row], times(t)[:-1])
 
 
 def attention_rows(t: Trace, words: list[str], size=64) -> dict[str, list[Image.Image]]:
