@@ -181,8 +181,9 @@ def test_the_manifest_is_what_the_notebooks_save_and_what_is_there():
     for figure, entry in entries.items():
         path = PUBLIC / "figures" / figure
         assert entry["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
-        assert (entry["width"], entry["height"]) == Image.open(path).size
-        assert entry["width"] <= 884 * SCALE
+        if path.suffix != ".json":
+            assert (entry["width"], entry["height"]) == Image.open(path).size
+            assert entry["width"] <= 884 * SCALE or "rows" in entry  # a sheet: a slide shows one picture of it
         assert path.stat().st_size < 400_000, f"{figure} has {path.stat().st_size} bytes"
         assert entry["alt"] and entry["model"]
 
