@@ -62,7 +62,7 @@ def strip(steps: list[Step], rgb: LatentRGB, decoded: list[Image.Image]):
 def panels(rows: list[dict], captions: list[str], size=128, gap=12) -> Animation:
     """Several animations in step. rows: [{(label, colour): [a picture for each caption]}, ...]
 
-    The first row may be latents: pictures smaller than a panel keep their values as squares.
+    Pictures smaller than a panel, as latents are, keep their values as squares.
     """
     columns, high = max(map(len, rows)), size + 30
     width, frames = columns * (size + gap) - gap, []
@@ -75,7 +75,7 @@ def panels(rows: list[dict], captions: list[str], size=128, gap=12) -> Animation
         frame = rasterize(board.figure)
         for y, row in enumerate(rows):
             for x, pictures in enumerate(row.values()):
-                smooth = pictures[i].width >= size / 2
+                smooth = pictures[i].width >= size
                 picture = pictures[i].resize((size * SCALE, size * SCALE), Image.LANCZOS if smooth else Image.NEAREST)
                 frame.paste(picture, (x * (size + gap) * SCALE, (y * high + 26) * SCALE))
         frames.append(frame)
