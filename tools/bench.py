@@ -253,10 +253,10 @@ def import_pare():
 
 def pare_pipeline(pare, bare):
     """Its pipeline with Postcard's weights; {} or a note that a part of it is not its own"""
-    unet = share(pare.PareUNet2DConditionModel, vars(bare.unet.config), bare.unet)
-    scheduler, note = pare.PareDDIMScheduler(vars(bare.scheduler.config)), {}
+    unet = share(pare.PareUNet2DConditionModel, bare.unet.config, bare.unet)
+    scheduler, note = pare.PareDDIMScheduler(bare.scheduler.config), {}
     try:
-        vae = share(pare.PareAutoencoderKL, vars(bare.vae.config), bare.vae)
+        vae = share(pare.PareAutoencoderKL, bare.vae.config, bare.vae)
     except Exception as error:
         why = f"parediffusers with the bare VAE, its own cannot be built like Postcard's: {error}"
         vae, note = bare.vae, {"picture.parediffusers.note": why}

@@ -64,13 +64,13 @@ def unet_ledger(t: Trace):
 
 
 @plot
-def line_by_line(lines: dict[str, torch.Tensor], size: tuple[int, int], columns=9):
+def line_by_line(lines: dict[str, torch.Tensor], size: tuple[int, int]):
     """A block's lines of code and what each gives: its shape, its size (rms), and some of its channels as pictures.
 
     lines: {code: (1, C, h, w), or (1, h * w, C)}; size: (h, w). Shown are the channels that vary most in
     what the last line gives; where there are more or fewer than those C, the ones that vary most at the start.
     """
-    cell, gap, code = 45, 4, 322
+    cell, gap, columns, code = 45, 4, 9, 322
     left = WIDTH - columns * (cell + gap) + gap
     maps = {line: as_maps(value, size) for line, value in lines.items()}
     first, *_, last = maps.values()
@@ -156,7 +156,8 @@ def places(image: Image.Image, marked: list[tuple], looks: torch.Tensor, listens
     for i, (place, look) in enumerate(zip(marked, looks)):
         x = (i + 1) * (cell + gap)
         board.text(x, 13, f"place {i + 1} looks at", 15)
-        heat = board.picture(x, top, cell, cell, coloured(look, None, HEAT), smooth=len(look) > cell)
+        heat = coloured(look, None, HEAT)
+        heat = board.picture(x, top, cell, cell, heat, smooth=crowded(heat, cell))
         mark(heat, place, look.shape)
         mark(whole, place, look.shape, str(i + 1))
         for j, (word, share) in enumerate(sorted(words[i].items(), key=lambda item: -item[1])[:rows]):
