@@ -1,8 +1,11 @@
 """What the tests share: a tiny untrained model in diffusers' layout."""
 
 import os
+import sys
+from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test uses the network
+sys.path.insert(0, str(Path(__file__).parent / "browser"))
 
 import diffusers
 import numpy as np
@@ -122,6 +125,21 @@ def compare(pairs):
     assert all(x.isfinite().all() and x.float().std() > 0 for pair in pairs for x in pair)
     compared.append(max((a.double() - b.double()).abs().max().item() for a, b in pairs))
     assert compared[-1] == 0.0
+
+
+@pytest.fixture
+def deck():
+    from walk import open_built
+
+    with open_built() as deck:
+        yield deck
+
+
+@pytest.fixture(scope="session")
+def walked():
+    from walk import walk
+
+    return walk()
 
 
 def pytest_terminal_summary(terminalreporter):

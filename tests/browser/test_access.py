@@ -3,7 +3,7 @@ import re
 from pathlib import Path
 
 import pytest
-from conftest import violations
+from walk import violations
 
 
 PAGES = sorted((Path(__file__).parents[2] / "slides/pages/en").glob("*.md"))

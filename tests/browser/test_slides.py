@@ -2,7 +2,7 @@
 import re
 
 import pytest
-from conftest import looked
+from walk import looked
 
 
 def test_every_slide_at_every_click(walked):

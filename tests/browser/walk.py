@@ -4,7 +4,6 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
-import pytest
 from PIL import Image
 
 ROOT = Path(__file__).parents[2]
@@ -30,19 +29,16 @@ def violations(page):
     return [f"{v['id']}: {node['target'][0]}: {node['failureSummary']}" for v in page.evaluate(RUN_AXE) for node in v["nodes"]]
 
 
-@pytest.fixture
-def deck():
+def open_built():
     """A fresh browser on the deck, served under a sub path as a static host would"""
-    with open_deck(ROOT / "dist", prefix="/some/sub/path/") as deck:
-        yield deck
+    return open_deck(ROOT / "dist", prefix="/some/sub/path/")
 
 
-@pytest.fixture(scope="session")
-def walked():
+def walk():
     """faults: {(slide, what is wrong): click where it was first seen}; barriers: {what axe says: slide};
     pictures: {title: the slide after its last click}; titles, notes, short: of each slide"""
     seen = SimpleNamespace(faults={}, barriers={}, pictures={}, titles=[], notes=[], short=[])
-    with open_deck(ROOT / "dist", prefix="/some/sub/path/") as deck:
+    with open_built() as deck:
         for no, click in deck.walk():
             for what in [*looked(deck.page), *deck.take_problems()]:
                 seen.faults.setdefault((no, what), click)
