@@ -79,7 +79,7 @@ def panels(rows: list[dict], captions: list[str], size=128, gap=12) -> Animation
                 picture = pictures[i].resize((size * SCALE, size * SCALE), Image.LANCZOS if smooth else Image.NEAREST)
                 frame.paste(picture, (x * (size + gap) * SCALE, (y * high + 26) * SCALE))
         frames.append(frame)
-    return Animation(frames, quality=40)
+    return Animation(frames, quality=30)
 
 
 def predictions(t: Trace, rgb: LatentRGB, decoded: dict[str, list[Image.Image]]) -> Animation:
