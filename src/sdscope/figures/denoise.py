@@ -66,7 +66,7 @@ def panels(rows: list[dict], captions: list[str], size=128, gap=12) -> Animation
     """
     columns, high = max(map(len, rows)), size + 30
     width, frames = columns * (size + gap) - gap, []
-    for i in evenly(range(len(captions)), 25):  # several pictures a frame: more frames would make large files
+    for i in evenly(range(len(captions)), 20):  # several pictures a frame: more frames would make large files
         board = Board(width, len(rows) * high + 26)
         board.text(width / 2, len(rows) * high + 10, captions[i], color=MUTED, ha="center")
         for y, row in enumerate(rows):
