@@ -72,6 +72,7 @@ def panels(rows: list[dict], captions: list[str], size=128, gap=12) -> Animation
         for y, row in enumerate(rows):
             for x, (label, colour) in enumerate(row):
                 board.text(x * (size + gap) + size / 2, y * high + 13, label, 16, colour, ha="center", weight="bold")
+        board.figure.set_facecolor(PAPER)
         frame = rasterize(board.figure)
         for y, row in enumerate(rows):
             for x, pictures in enumerate(row.values()):

@@ -58,7 +58,7 @@ def channels(latents: dict[str, torch.Tensor], rgb: LatentRGB, difference=False)
     if difference:
         first, second = latents.values()
         latents, colours = latents | {"the difference": second - first}, [*colours, []]
-    n, cell, gap = len(next(iter(latents.values()))), 126, 16
+    n, cell, gap = len(next(iter(latents.values()))), 96, 16
     high = 34 + cell + 14
     board = Board((n + 1) * (cell + gap) - gap, len(latents) * high + 18)
     limit = max(float(latent.abs().max()) for latent in latents.values())

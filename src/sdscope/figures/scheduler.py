@@ -172,8 +172,8 @@ def ratio_noise(scheduler, seen: dict[float, list[float]]):
 
     seen: {ratio: the standard deviation of the predicted noise at each step}; 1 is what the schedule expects.
     """
-    board = Board(WIDTH, 400)
-    axes = board.axes(74, 16, WIDTH - 90, 326)
+    board = Board(WIDTH, 372)
+    axes = board.axes(74, 10, WIDTH - 90, 304)
     steps = len(scheduler.timesteps)
     x = np.arange(1, steps + 1)
     for (ratio, values), colour in zip(seen.items(), [COND, UNCOND, GUIDED, LATENTS, X0, NOISE]):
@@ -181,7 +181,7 @@ def ratio_noise(scheduler, seen: dict[float, list[float]]):
         axes.plot(x, values, "o-", color=colour, markersize=4.5)
         middle = steps // 2
         label = dict(textcoords="offset points", ha="center", color=TEXT.get(colour, colour), size=11.5, weight="bold")
-        axes.annotate(f"× {ratio:g}", (x[middle], values[middle]), (0, 9 if ratio >= 1 else -17), **label)
+        axes.annotate(f"× {ratio:g}", (x[middle], values[middle]), (0, 9), **label)
     high = 1.4 * max(max(values) for values in seen.values())
     low = 0.7 * min(min(values) for values in seen.values())
     axes.set(xlim=(0.5, steps + 0.5), ylim=(low, high), yscale="log", xlabel="step", ylabel="std of the predicted noise")

@@ -146,7 +146,7 @@ def similarity(texts: list[str], vectors: torch.Tensor):
 @plot
 def equations(rows: list[list[Image.Image]], labels: list[list[str]], signs=("−", "+", "=")):
     """Sums of embeddings, painted: in each row what is added and subtracted, and what is painted from the sum."""
-    cell, between, high = 140, 60, 176
+    cell, between, high = 98, 50, 134
     board = Board(4 * cell + 3 * between, len(rows) * high - 4)
     for j, (pictures, names) in enumerate(zip(rows, labels)):
         for i, (picture, name) in enumerate(zip(pictures, names)):

@@ -1,0 +1,2 @@
+// From vite.config.ts: the runtimes' own files, so that they are checked and counted like the model's.
+declare const __ORT__: Record<'wasm' | 'webgpu', { bytes: number, sha256: string }>

@@ -1,0 +1,96 @@
+// A prompt -> a picture, with all that is seen on the way: encode_prompt, get_latents, denoise and decode of
+// src/sdscope/pipeline.py, for one picture.
+
+import type { Model } from './model'
+import type { Result, Settings, Step, Tensor, Watch } from './types'
+import { randn } from './random'
+import { combine, makeScheduler, subtracting } from './scheduler'
+import { EngineError } from './types'
+
+/** null: it was cancelled. EngineError: settings, before any work. */
+export async function paint(model: Model, settings: Settings, watch: Required<Watch>, isCancelled: () => boolean): Promise<Result | null> {
+  const start = performance.now()
+  const s = complete(model, settings)
+  const guided = s.guidance > 1
+  const embeds = await encodePrompt(model, s, guided, watch)
+  const scheduler = s.subtract === undefined
+    ? makeScheduler(s.scheduler, model.info.scheduler, s.steps)
+    : subtracting(s.subtract, model.info.scheduler, s.steps)
+
+  const { dims } = s.latents
+  let latents = s.latents.data.map(value => value * scheduler.initNoiseSigma)
+  for (const [i, t] of scheduler.timesteps.entries()) {
+    await otherMessages()
+    if (isCancelled())
+      return null
+    const seen = { data: scheduler.scaleModelInput(latents, i), dims }
+    const outputs = await model.unet(seen, t, embeds) // both at once: without and with the prompt
+    const noise = outputs.noise_pred
+    const cond = half(noise, embeds.length - 1)
+    const uncond = guided ? half(noise, 0) : null
+    const combined = uncond ? { data: combine(1 - s.guidance, uncond.data, s.guidance, cond.data), dims } : cond
+    const { prev, x0 } = scheduler.step(combined.data, i, latents)
+    const now: Omit<Step, 'image'> = {
+      i, t, latents: { data: latents, dims }, uncond, cond, guided: combined, x0: { data: x0, dims },
+      attention: s.attention ? parts(outputs, 'attention.', embeds.length - 1) : {},
+      features: s.features ? parts(outputs, 'features.', embeds.length - 1) : {},
+    }
+    watch.onStep({ ...now, image: s.images ? await model.decode(now.x0) : null })
+    latents = prev
+  }
+  await otherMessages()
+  if (isCancelled())
+    return null
+  const result = { data: latents, dims }
+  return { image: await model.decode(result), latents: result, seconds: (performance.now() - start) / 1000 }
+}
+
+/** [of the negative prompt, of the prompt]; without guidance [of the prompt] */
+async function encodePrompt(model: Model, s: ReturnType<typeof complete>, guided: boolean, watch: Required<Watch>) {
+  const prompt = model.tokenize(s.prompt)
+  const negative = guided ? model.tokenize(s.negativePrompt) : null
+  watch.onTokens(prompt, negative)
+  const cond = s.promptEmbeds ?? await model.encode(prompt.ids)
+  const uncond = negative && await model.encode(negative.ids)
+  watch.onEmbeddings(cond, uncond)
+  return uncond ? [uncond, cond] : [cond]
+}
+
+/** Settings with nothing left open, the first latents among them. */
+function complete({ info }: Model, settings: Settings) {
+  const s = {
+    negativePrompt: '', seed: 0, steps: 25, guidance: 5, scheduler: 'ddim' as const, width: info.size, height: info.size,
+    attention: false, features: false, images: false, ...settings,
+  }
+  const most = info.scheduler.num_train_timesteps - info.scheduler.steps_offset
+  for (const text of [s.prompt, s.negativePrompt])
+    require(text.isWellFormed(), 'A prompt holds half a character: type it again.')
+  for (const side of [s.width, s.height])
+    require(side >= 2 * info.factor && side % info.factor === 0, `Width and height must be multiples of ${info.factor} pixels, such as ${info.size}.`)
+  require(Number.isInteger(s.steps) && s.steps >= 1 && s.steps <= most, `Steps must be a whole number from 1 to ${most}.`)
+  require(Number.isFinite(s.guidance), 'The guidance must be a number, such as 5 (1 or less: no guidance).')
+  require(Number.isSafeInteger(s.seed) && s.seed >= 0, 'The seed must be a whole number from 0 to 9007199254740991.')
+  const dims = [info.latent_channels, s.height / info.factor, s.width / info.factor]
+  const noise = () => ({ data: randn(dims[0] * dims[1] * dims[2], s.seed), dims })
+  return { ...s, latents: s.latents ?? noise() }
+}
+
+function require(fits: boolean, message: string) {
+  if (!fits)
+    throw new EngineError('settings', message)
+}
+
+/** [B, …] -> row `row`, […] */
+function half({ data, dims: [batch, ...dims] }: Tensor, row: number): Tensor {
+  const size = data.length / batch
+  return { data: data.slice(row * size, (row + 1) * size), dims }
+}
+
+/** The outputs whose names begin with `prefix`, by the rest of their names. */
+function parts(outputs: Record<string, Tensor>, prefix: string, row: number) {
+  const names = Object.keys(outputs).filter(name => name.startsWith(prefix))
+  return Object.fromEntries(names.map(name => [name.slice(prefix.length), half(outputs[name], row)]))
+}
+
+/** A step of the UNet lets nothing else in: here messages that came meanwhile, such as one to cancel, are heard. */
+const otherMessages = () => new Promise(resolve => setTimeout(resolve))

@@ -1,0 +1,111 @@
+// The files of the model and the runtime: downloaded once, checked by hash, kept in the browser for the next visit.
+
+import { EngineError } from './types'
+
+export interface Wanted {
+  url: string
+  bytes: number
+  sha256: string
+}
+
+const CACHE = 'sdscope'
+const keyOf = (name: string) => `/${CACHE}/${name}` // by content: decks beside each other share their files
+
+/** Cache Storage, or null where the browser has none: in some private windows, and without https. */
+const openCache = () => (globalThis.caches ? caches.open(CACHE).catch(() => null) : null)
+
+/**
+ * A small JSON file, always asked for anew; without network the one of the last visit.
+ * EngineError: no-network, missing-file, corrupt-file.
+ */
+export async function readJson(url: string): Promise<any> {
+  const cache = await openCache()
+  const key = keyOf(`json?${url}`)
+  const answer = await ask(url, 'no-cache').catch(async (error) => {
+    const kept = error.code === 'no-network' && await cache?.match(key)
+    if (!kept)
+      throw error
+    return kept
+  })
+  const text = await answer.text()
+  try {
+    const value = JSON.parse(text)
+    await cache?.put(key, new Response(text)).catch(() => {})
+    return value
+  }
+  catch {
+    throw corrupt(url)
+  }
+}
+
+/**
+ * All files, from the cache or the network, in the order of `wanted`. Afterwards the cache holds these and no older ones.
+ * EngineError: no-network, missing-file, corrupt-file.
+ */
+export async function readFiles(wanted: Wanted[], onProgress: (bytes: number, total: number) => void) {
+  const cache = await openCache()
+  const total = wanted.reduce((sum, file) => sum + file.bytes, 0)
+  let done = 0
+  const progress = (bytes: number) => onProgress(done += bytes, total)
+  const files = await Promise.all(wanted.map(file => readFile(file, cache, progress)))
+  const current = new Set(wanted.map(file => keyOf(file.sha256)))
+  for (const { url } of await cache?.keys() ?? []) {
+    const { pathname, search } = new URL(url)
+    if (!search && !current.has(pathname))
+      await cache!.delete(url)
+  }
+  return files
+}
+
+async function readFile({ url, bytes, sha256 }: Wanted, cache: Cache | null, progress: (bytes: number) => void) {
+  const kept = await (await cache?.match(keyOf(sha256)))?.arrayBuffer()
+  if (kept && await isRight(kept, bytes, sha256)) {
+    progress(bytes)
+    return kept
+  }
+  const answer = await ask(url, 'no-store')
+  const data = await receive(answer, url, bytes, progress)
+  if (!await isRight(data, bytes, sha256))
+    throw corrupt(url)
+  await cache?.put(keyOf(sha256), new Response(data)).catch(() => {}) // a full disk is no reason to stop
+  return data
+}
+
+async function ask(url: string, cache: RequestCache) {
+  const answer = await fetch(url, { cache }).catch(() => null)
+  if (!answer)
+    throw new EngineError('no-network', `${nameOf(url)} could not be fetched: is there a network?`)
+  if (!answer.ok)
+    throw new EngineError('missing-file', `${nameOf(url)} is missing on the server (${answer.status}): the model was not exported.`)
+  return answer
+}
+
+/** Not more than what was promised, with progress. */
+async function receive(answer: Response, url: string, bytes: number, progress: (bytes: number) => void) {
+  const data = new Uint8Array(bytes)
+  const reader = answer.body!.getReader()
+  let at = 0
+  for (;;) {
+    const { done, value } = await reader.read().catch(() => {
+      throw new EngineError('no-network', `The download of ${nameOf(url)} broke off: is there a network?`)
+    })
+    if (done)
+      return data.buffer.slice(0, at)
+    if (at + value.length > bytes)
+      throw corrupt(url)
+    data.set(value, at)
+    at += value.length
+    progress(value.length)
+  }
+}
+
+/** Without https a browser computes no hashes: then the length must do. */
+async function isRight(data: ArrayBuffer, bytes: number, sha256: string) {
+  if (data.byteLength !== bytes || !globalThis.crypto?.subtle)
+    return data.byteLength === bytes
+  const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', data))
+  return Array.from(digest, byte => byte.toString(16).padStart(2, '0')).join('') === sha256
+}
+
+const nameOf = (url: string) => new URL(url).pathname.split('/').at(-1)
+const corrupt = (url: string) => new EngineError('corrupt-file', `${nameOf(url)} is damaged: load the page again, or build the deck again.`)

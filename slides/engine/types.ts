@@ -1,0 +1,115 @@
+// What goes in and out of the engine. The names are those of src/sdscope/pipeline.py and record.py.
+
+/** Numbers in rows: latents [4, h, w], embeddings [77, D], an attention map [77, h, w], features [h, w]. */
+export interface Tensor {
+  data: Float32Array
+  dims: number[]
+}
+
+export type SchedulerName = 'ddim' | 'euler' | 'dpm++'
+export type Device = 'wasm' | 'webgpu'
+
+export interface Settings {
+  prompt: string
+  negativePrompt?: string
+  /** A whole number from 0. The same seed starts from the same latents as in Python. */
+  seed?: number
+  steps?: number
+  /** guidance_scale; 1 or less: the prompt alone, half the work. */
+  guidance?: number
+  scheduler?: SchedulerName
+  /** In pixels, multiples of 8. */
+  width?: number
+  height?: number
+  /** What each step is to hold; all of it is cheap but `images`, which decodes every x0. */
+  attention?: boolean
+  features?: boolean
+  images?: boolean
+  /** To start from these, [4, h, w], instead of the seed's noise. */
+  latents?: Tensor
+  /** In place of the prompt's embeddings, [77, D]: for what lies between two prompts. */
+  promptEmbeds?: Tensor
+  /** Without a scheduler: after each UNet call this share of the predicted noise is subtracted, and that is all. */
+  subtract?: number
+}
+
+/** One text as the text encoder reads it: always as many tokens as it has places. */
+export interface Tokens {
+  ids: number[]
+  /** The vocabulary's string for each, such as `ship</w>`. */
+  pieces: string[]
+  /** Pieces glued to words, with their positions. Start, end and padding are left out. */
+  words: { word: string, positions: number[] }[]
+  /** The words that are not in the vocabulary: they are read in pieces. */
+  unknown: string[]
+  /** What did not fit any more, or ''. */
+  dropped: string
+}
+
+export interface Step {
+  i: number
+  t: number
+  /** As the scheduler was given them, [4, h, w]. */
+  latents: Tensor
+  /** What the UNet said without and with the prompt (`uncond` is null without guidance), and the two combined. */
+  uncond: Tensor | null
+  cond: Tensor
+  guided: Tensor
+  /** The finished latents that this step aims at, and their picture. */
+  x0: Tensor
+  image: ImageData | null
+  /** Of the half with the prompt, by the UNet's part: how much each place looks at each token, [77, h, w]. */
+  attention: Record<string, Tensor>
+  /** Of the same half, by part: the mean over the channels of what it gives, [h, w]. */
+  features: Record<string, Tensor>
+}
+
+export interface Watch {
+  onTokens?: (prompt: Tokens, negative: Tokens | null) => void
+  onEmbeddings?: (cond: Tensor, uncond: Tensor | null) => void
+  onStep?: (step: Step) => void
+}
+
+export interface Result {
+  image: ImageData
+  latents: Tensor
+  seconds: number
+}
+
+/** What `sdscope export-web` says about a model: public/model/model.json. */
+export interface ModelInfo {
+  version: string
+  files: Record<string, { bytes: number, sha256: string }>
+  /** The side of its pictures in pixels; pixels a latent, each way. */
+  size: number
+  factor: number
+  latent_channels: number
+  embedding_size: number
+  tokens: { length: number, end: number, pad: number }
+  scheduler: SchedulerConfig
+}
+
+export interface SchedulerConfig {
+  num_train_timesteps: number
+  beta_start: number
+  beta_end: number
+  steps_offset: number
+  set_alpha_to_one: boolean
+  prediction_type: 'epsilon' | 'v_prediction'
+}
+
+export interface Loaded {
+  info: ModelInfo
+  device: Device
+  threads: number
+}
+
+export type ErrorCode = 'no-webassembly' | 'no-worker' | 'no-network' | 'missing-file' | 'corrupt-file' | 'no-memory' | 'settings' | 'failed'
+
+/** What can go wrong, for the reader in one sentence; `code` for the program. */
+export class EngineError extends Error {
+  constructor(readonly code: ErrorCode, message: string) {
+    super(message)
+    this.name = 'EngineError'
+  }
+}

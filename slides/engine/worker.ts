@@ -1,0 +1,64 @@
+// Everything heavy, away from the page's own thread.
+
+import type { Calls, Events, Reply, Request } from './messages'
+import type { Model } from './model'
+import { openModel } from './model'
+import { paint } from './paint'
+import { EngineError } from './types'
+
+let model: Promise<Model>
+const cancelled = new Set<number>()
+
+const reply = (message: Reply) => self.postMessage(message)
+
+/** Functions that tell the page what happens while call `id` runs. */
+function events(id: number): Events {
+  const tell = (event: keyof Events) => (...values: any[]) => reply({ id, event, values })
+  return { onProgress: tell('onProgress'), onTokens: tell('onTokens'), onEmbeddings: tell('onEmbeddings'), onStep: tell('onStep') }
+}
+
+/** The runtime takes one call at a time: whoever comes meanwhile waits. So a run can be looked at while it goes on. */
+function oneAtATime(model: Model): Model {
+  let last: Promise<unknown> = Promise.resolve()
+  const queued = <A extends any[], R>(call: (...args: A) => Promise<R>) => (...args: A): Promise<R> => {
+    const mine = last.then(() => call(...args))
+    last = mine.catch(() => {})
+    return mine
+  }
+  return { ...model, encode: queued(model.encode), unet: queued(model.unet), decode: queued(model.decode) }
+}
+
+type Handlers = { [Name in keyof Calls]: (argument: Parameters<Calls[Name]>[0], id: number) => Promise<ReturnType<Calls[Name]>> }
+
+const handlers: Handlers = {
+  async load(options, id) {
+    model = openModel({ ...options, onProgress: events(id).onProgress }).then(oneAtATime)
+    const { info, device, threads } = await model
+    return { info, device, threads }
+  },
+  paint: async (settings, id) => paint(await model, settings, events(id), () => cancelled.has(id)),
+  tokenize: async text => (await model).tokenize(text),
+  encode: async text => (await model).encode((await model).tokenize(text).ids),
+  decode: async latents => (await model).decode(latents),
+  cancel: async id => void cancelled.add(id),
+}
+
+/** What is thrown, as one sentence with a code. */
+function explained(error: unknown) {
+  if (error instanceof EngineError)
+    return { code: error.code, message: error.message }
+  const message = error instanceof Error ? error.message : String(error)
+  if (error instanceof RangeError || /out of memory|OOM|bad_alloc|allocation failed/i.test(message))
+    return { code: 'no-memory' as const, message: 'There is not enough memory here for the model: close other pages, or take a smaller picture.' }
+  return { code: 'failed' as const, message: `The model could not go on: ${message.split('\n')[0]}` }
+}
+
+// not self.onmessage: the runtime's own threads would take it for theirs
+self.addEventListener('message', async ({ data: { id, call, argument } }: MessageEvent<Request>) => {
+  try {
+    reply({ id, done: await handlers[call](argument as never, id) })
+  }
+  catch (error) {
+    reply({ id, error: explained(error) })
+  }
+})
