@@ -7,6 +7,8 @@
 # make bench          how fast, beside diffusers: ratios of one run
 # make shots          a picture of every slide at every click, in .build/shots/
 # make contact-sheet  all slides on one sheet, .build/contact-sheet.png
+# make looks          the slides as they should look, for the tests (look at them first)
+# make sources        where everything on the slides comes from, .build/sources.md
 # make clean          removes what was made; .venv/ and node_modules/ stay
 #
 # Needed: Python 3.11, 3.12 or 3.13 and make. The rest is installed here, in .venv/ and node_modules/.
@@ -16,7 +18,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: talk build pdf figures check test bench shots contact-sheet clean help
+.PHONY: talk build pdf figures check test bench shots contact-sheet looks sources clean help
 
 PORT ?= 3030
 FITS   := import ensurepip, sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
@@ -69,6 +71,12 @@ shots: $(BUILT)
 
 contact-sheet: $(BUILT)
 	@.venv/bin/python tools/shots.py --last --sheet .build/contact-sheet.png
+
+looks: $(BUILT)
+	@.venv/bin/python tests/browser/test_looks.py
+
+sources: $(FIGURES)
+	@.venv/bin/python tools/sources.py
 
 clean:
 	rm -rf dist public embed .build

@@ -1,6 +1,7 @@
 """What the slides name exists: code regions and their lines, excerpts, figures, numbers. Needs what `make build` made."""
 import json
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,23 +10,16 @@ from PIL import Image
 
 ROOT = Path(__file__).parents[1]
 PUBLIC = ROOT / "public"
-ENTRY = ROOT / "slides.en.md"
+
+sys.path.insert(0, str(ROOT / "tools"))
+from sources import ENTRY, FACT, FENCE, FIGURE, INCLUDE, pages, slides
 
 # Slidev's own patterns: @slidev/cli, node/syntax/snippet.ts
-INCLUDE = re.compile(r"^[ \t]*<<<[ \t]*(\S.*?)(#[\w-]+)?[ \t]*(?:[ \t](\S+?))?[ \t]*(\{.*)?$", re.M)
 START = re.compile(r"^\s*#\s*#?region\b\s*(.*?)\s*$")
 END = re.compile(r"^\s*#\s*#?endregion\b\s*(.*?)\s*$")
 
-FIGURE = re.compile(r"[\w-]+\.(?:webp|png|svg|jpg)\b")
-FACT = re.compile(r"""<Fact\b[^>]*\bid="([^"]+)"|\bfacts\['([^']+)'\]|\bshape\('([^']+)'\)""")
 ELSEWHERE = re.compile(r"""\b(?:src|srcset|poster|data)\s*=\s*["'](?:https?:)?//|url\(\s*["']?(?:https?:)?//|!\[[^]]*\]\(\s*(?:https?:)?//
     |^\s*(?:background|image|url|favicon)\s*:\s*["']?https?://|@import\s+["'](?:https?:)?//|<link\b[^>]*https?://""", re.M | re.X)
-
-
-def pages():
-    """Every page of the deck, in order: those the entry names."""
-    names = re.findall(r"^src:\s*(\S+)", ENTRY.read_text(), re.M)
-    return [ROOT / name for name in names]
 
 
 def sources():
@@ -80,6 +74,10 @@ def test_code_on_a_slide_is_there_with_the_lines_it_lights(include):
     lines = region(path, anchor[1:]) if anchor else path.read_text().splitlines()
     assert lines is not None, f"no `# region {anchor[1:]}` with its end"
     assert lines and dark(lines, meta) == []
+
+
+def test_no_code_is_typed_on_a_slide():
+    assert [f"{title}: {language}" for title, text in slides() for language in FENCE.findall(text)] == []
 
 
 def test_the_line_below_a_code_block_names_what_is_there():

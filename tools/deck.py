@@ -23,7 +23,7 @@ NAV = "document.querySelector('#app')?.__vue_app__?._context.provides['$$slidev-
 
 # Fonts and pictures are there, and nothing moves but what moves for ever.
 SETTLED = """() => document.fonts.status === 'loaded'
-    && [...document.querySelectorAll('#slide-content img')].every(img => img.complete)
+    && [...document.querySelectorAll('#slide-content img')].every(img => img.complete || !img.checkVisibility())
     && document.getAnimations().every(a => a.playState !== 'running' || a.effect.getComputedTiming().endTime === Infinity)"""
 
 

@@ -15,13 +15,10 @@ PAGE = f"""@page {{ size: {WIDTH}px {HEIGHT}px; margin: 0 }}
     nav, .slidev-nav {{ display: none !important }}"""
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("dist", nargs="?", default="dist")
-    parser.add_argument("-o", "--output", type=Path, default=Path(".build/slides.pdf"))
-    args = parser.parse_args()
+def export(dist, output):
+    """Writes the PDF, all of it or nothing; -> its pages, bytes"""
     pages = PdfWriter()
-    with open_deck(args.dist) as deck:
+    with open_deck(dist) as deck:
         deck.page.emulate_media(media="screen", reduced_motion="reduce")
         for no, click in deck.walk():
             if click == deck.nav("clicksTotal"):
@@ -32,11 +29,20 @@ def main():
         title = deck.page.evaluate("document.title")
     pages.add_metadata({"/Title": title})
     pages.compress_identical_objects()  # each page came with the fonts
-    args.output.parent.mkdir(parents=True, exist_ok=True)
-    part = args.output.with_suffix(".part")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    part = output.with_suffix(".part")
     pages.write(part)
-    part.replace(args.output)
-    print(f"\r{args.output}: {len(pages.pages)} pages, {args.output.stat().st_size / 1e6:.1f} MB")
+    part.replace(output)
+    return len(pages.pages), output.stat().st_size
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("dist", nargs="?", default="dist")
+    parser.add_argument("-o", "--output", type=Path, default=Path(".build/slides.pdf"))
+    args = parser.parse_args()
+    count, size = export(args.dist, args.output)
+    print(f"\r{args.output}: {count} pages, {size / 1e6:.1f} MB")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,10 @@ from pathlib import Path
 
 # The system's own table differs from machine to machine; these are the types a deck needs.
 TYPES = {".js": "text/javascript", ".mjs": "text/javascript", ".css": "text/css", ".json": "application/json",
-         ".wasm": "application/wasm", ".webp": "image/webp", ".svg": "image/svg+xml", ".woff2": "font/woff2"}
+         ".wasm": "application/wasm", ".onnx": "application/octet-stream", ".webp": "image/webp", ".svg": "image/svg+xml", ".woff2": "font/woff2"}
+
+# With these a page may use several threads: the model in the deck is faster then.
+ISOLATION = {"Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-Embedder-Policy": "require-corp"}
 
 KEYS = """\
   right, space   next step      down, up   next, previous slide
@@ -26,6 +29,7 @@ class Handler(SimpleHTTPRequestHandler):
     protocol_version = "HTTP/1.1"  # keeps connections open
     extensions_map = {**SimpleHTTPRequestHandler.extensions_map, **TYPES}
     prefix = "/"
+    headers_sent = {"Cache-Control": "no-cache"}  # a rebuilt deck shows at the next reload
 
     def translate_path(self, path):
         if not path.startswith(self.prefix):
@@ -33,7 +37,8 @@ class Handler(SimpleHTTPRequestHandler):
         return super().translate_path("/" + path[len(self.prefix):])
 
     def end_headers(self):
-        self.send_header("Cache-Control", "no-cache")  # a rebuilt deck shows at the next reload
+        for name, value in self.headers_sent.items():
+            self.send_header(name, value)
         super().end_headers()
 
     def log_message(self, *args):
@@ -49,9 +54,9 @@ class Server(ThreadingHTTPServer):
             super().handle_error(request, client_address)
 
 
-def make_server(folder, port=0, prefix="/"):
+def make_server(folder, port=0, prefix="/", headers=ISOLATION):
     """A server of `folder` at http://localhost:port/prefix; port 0 takes a free one (see `.server_port`)."""
-    handler = type("PrefixHandler", (Handler,), {"prefix": prefix})
+    handler = type("PrefixHandler", (Handler,), {"prefix": prefix, "headers_sent": Handler.headers_sent | headers})
     return Server(("127.0.0.1", port), partial(handler, directory=str(folder)))
 
 

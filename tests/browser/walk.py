@@ -47,7 +47,9 @@ def walk():
                 seen.titles.append(slide["title"])
                 seen.notes.append(slide["noteHTML"])
                 seen.short.append(bool(slide["frontmatter"].get("short")))
-                seen.pictures[slide["title"]] = Image.open(io.BytesIO(deck.page.screenshot())).convert("RGB")
+                seen.pictures[slide["title"]] = picture = Image.open(io.BytesIO(deck.page.screenshot())).convert("RGB")
+                if picture.getcolors(100):
+                    seen.faults.setdefault((no, "is blank"), click)
                 for what in violations(deck.page):
                     seen.barriers.setdefault(what, no)
     return seen

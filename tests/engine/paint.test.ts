@@ -1,0 +1,89 @@
+import { expect, test, vi } from 'vitest'
+import { paint } from '../../slides/engine/paint'
+import { randn } from '../../slides/engine/random'
+import { readJson } from './setup'
+
+const scheduler = readJson('src/sdscope/postcard/weights/scheduler/scheduler_config.json')
+const zeros = (...dims: number[]) => ({ data: new Float32Array(dims.reduce((a, b) => a * b)), dims })
+
+/** A model that says 0 without and 1 with the prompt, and counts. */
+function makeModel() {
+  return {
+    info: { size: 32, factor: 8, latent_channels: 4, scheduler },
+    tokenize: vi.fn((text: string) => ({ ids: [text.length] })),
+    encode: vi.fn(async ([length]: number[]) => ({ data: Float32Array.of(length), dims: [1, 1] })),
+    unet: vi.fn(async ({ dims }: any, _t: number, embeds: any[]) => {
+      const fill = (...shape: number[]) => {
+        const x = zeros(embeds.length, ...shape)
+        x.data.fill(1, x.data.length / embeds.length * (embeds.length - 1))
+        return x
+      }
+      return { 'noise_pred': fill(...dims), 'attention.mid': fill(77, 2, 2), 'features.mid': fill(2, 2) }
+    }),
+    decode: vi.fn(async () => 'a picture'),
+  }
+}
+
+function start(settings: object, cancelled = () => false) {
+  const model = makeModel()
+  const watch = { onTokens: vi.fn(), onEmbeddings: vi.fn(), onStep: vi.fn() }
+  const finished = paint(model as any, { prompt: 'a ship', steps: 4, ...settings }, watch, cancelled)
+  return { model, watch, finished, steps: () => watch.onStep.mock.calls.map(([step]) => step) }
+}
+
+test('guidance: both prompts in one call, and the difference made larger', async () => {
+  const run = start({ guidance: 3, negativePrompt: 'night', seed: 7 })
+  expect(await run.finished).toMatchObject({ image: 'a picture', latents: { dims: [4, 4, 4] } })
+  expect(run.model.unet.mock.calls.map(([, , embeds]) => embeds.map(e => e.data[0]))).toEqual(Array(4).fill([5, 6]))
+  const [first] = run.steps()
+  expect([first.uncond.data[0], first.cond.data[0], first.guided.data[0]]).toEqual([0, 1, 3])
+  expect(first.latents.data).toEqual(randn(64, 7))
+  expect(run.watch.onTokens).toHaveBeenCalledWith({ ids: [6] }, { ids: [5] })
+})
+
+test('guidance 1: the prompt alone', async () => {
+  const run = start({ guidance: 1 })
+  await run.finished
+  expect(run.model.unet.mock.calls.map(([, , embeds]) => embeds.length)).toEqual([1, 1, 1, 1])
+  expect(run.steps()[0]).toMatchObject({ uncond: null, image: null, attention: {}, features: {} })
+  expect(run.watch.onEmbeddings).toHaveBeenCalledWith(expect.objectContaining({ data: Float32Array.of(6) }), null)
+})
+
+test('what a step holds when asked: the half with the prompt', async () => {
+  const run = start({ attention: true, features: true, images: true })
+  await run.finished
+  const { attention, features, image } = run.steps()[3]
+  expect(attention.mid).toEqual({ data: new Float32Array(77 * 4).fill(1), dims: [77, 2, 2] })
+  expect(features.mid).toEqual({ data: new Float32Array(4).fill(1), dims: [2, 2] })
+  expect(image).toBe('a picture')
+})
+
+test('cancelled: no further step', async () => {
+  let seen = 0
+  const run = start({}, () => seen === 2)
+  run.watch.onStep.mockImplementation(() => seen++)
+  expect(await run.finished).toBe(null)
+  expect(run.model.unet).toHaveBeenCalledTimes(2)
+  expect(run.model.decode).not.toHaveBeenCalled()
+})
+
+test('latents and embeddings of one\'s own', async () => {
+  const latents = { data: new Float32Array(64).fill(0.5), dims: [4, 4, 4] }
+  const run = start({ latents, promptEmbeds: { data: Float32Array.of(99), dims: [1, 1] }, width: 32 })
+  await run.finished
+  expect(run.steps()[0].latents.data).toEqual(latents.data)
+  expect(run.model.unet.mock.calls[0][2][1].data[0]).toBe(99)
+})
+
+test('an oblong picture', async () => {
+  expect(await start({ width: 64, height: 16 }).finished).toMatchObject({ latents: { dims: [4, 2, 8] } })
+})
+
+test.each([
+  [{ steps: 0 }, 'Steps'], [{ steps: 1000 }, 'Steps'], [{ steps: 2.5 }, 'Steps'], [{ width: 36 }, 'Width'], [{ height: 8 }, 'Width'],
+  [{ guidance: Number.NaN }, 'guidance'], [{ seed: -1 }, 'seed'], [{ seed: 2 ** 53 }, 'seed'], [{ prompt: '\uD800' }, 'prompt'],
+])('%o is refused before any work', async (settings, word) => {
+  const run = start(settings)
+  await expect(run.finished).rejects.toMatchObject({ code: 'settings', message: expect.stringContaining(word) })
+  expect(run.model.encode).not.toHaveBeenCalled()
+})

@@ -1,0 +1,17 @@
+import { expect, test } from 'vitest'
+import { mt19937, randn } from '../../slides/engine/random'
+import { said } from './setup'
+
+test('the 10,000th number of MT19937 is the one that the C++ standard names', () => {
+  const next = mt19937(5489)
+  let last = 0
+  for (let i = 0; i < 10_000; i++)
+    last = next()
+  expect(last).toBe(4123659995)
+})
+
+test.each(said('random'))('seed $seed gives the numbers of torch.randn', ({ seed, x }) => {
+  const ours = randn(x.length, seed)
+  const furthest = Math.max(...x.map((value: number, i: number) => Math.abs(value - ours[i])))
+  expect(furthest).toBeLessThan(1e-5)
+})

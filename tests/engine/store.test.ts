@@ -1,0 +1,96 @@
+import { createHash } from 'node:crypto'
+import { beforeEach, expect, test, vi } from 'vitest'
+import { readFiles, readJson } from '../../slides/engine/store'
+
+const HOST = 'https://host.example'
+const bytesOf = (text: string) => new TextEncoder().encode(text)
+const wanted = (text: string) => ({ url: `${HOST}/model/${text}.onnx`, bytes: bytesOf(text).length, sha256: createHash('sha256').update(text).digest('hex') })
+const read = async (texts: string[], onProgress = vi.fn()) =>
+  (await readFiles(texts.map(wanted), onProgress)).map(data => new TextDecoder().decode(data))
+
+let files: Record<string, string>
+let kept: Map<string, Response>
+const fetched = vi.fn(async (url: string) => {
+  if (!(url in files))
+    return new Response('', { status: 404 })
+  return new Response(files[url])
+})
+
+beforeEach(() => {
+  files = Object.fromEntries(['one', 'three', 'newer'].map(text => [wanted(text).url, text]))
+  kept = new Map()
+  fetched.mockClear()
+  vi.stubGlobal('self', { origin: HOST })
+  vi.stubGlobal('fetch', fetched)
+  vi.stubGlobal('caches', {
+    open: async () => ({
+      match: async (key: string) => kept.get(key)?.clone(),
+      put: async (key: string, response: Response) => void kept.set(key, response),
+      keys: async () => [...kept.keys()].map(url => ({ url })),
+      delete: async (key: string) => kept.delete(key),
+    }),
+  })
+})
+
+test('a first visit fetches, a second one does not', async () => {
+  const progress = vi.fn()
+  expect(await read(['one', 'three'], progress)).toEqual(['one', 'three'])
+  expect(progress).toHaveBeenLastCalledWith(8, 8)
+  expect(await read(['one', 'three'], progress)).toEqual(['one', 'three'])
+  expect(progress).toHaveBeenLastCalledWith(8, 8)
+  expect(fetched).toHaveBeenCalledTimes(2)
+})
+
+test('a new version takes the place of the old one', async () => {
+  await read(['one', 'three'])
+  await read(['one', 'newer'])
+  expect([...kept.keys()].map(key => key.split('/').at(-1))).toEqual([wanted('one').sha256, wanted('newer').sha256])
+})
+
+test('what was kept and is damaged is fetched again', async () => {
+  await read(['one'])
+  kept.set([...kept.keys()][0], new Response('eno'))
+  expect(await read(['one'])).toEqual(['one'])
+  expect(fetched).toHaveBeenCalledTimes(2)
+})
+
+test.each(['tow', 'on', 'ones'])('a damaged file (%s) is refused and not kept', async (text) => {
+  files[wanted('one').url] = text
+  await expect(read(['one'])).rejects.toMatchObject({ code: 'corrupt-file', message: expect.stringContaining('one.onnx') })
+  expect(kept.size).toBe(0)
+})
+
+test('a missing file', async () => {
+  await expect(read(['absent'])).rejects.toMatchObject({ code: 'missing-file', message: expect.stringContaining('absent.onnx') })
+})
+
+test('no network', async () => {
+  fetched.mockRejectedValueOnce(new TypeError('Failed to fetch'))
+  await expect(read(['one'])).rejects.toMatchObject({ code: 'no-network' })
+})
+
+test('a browser that keeps nothing', async () => {
+  vi.stubGlobal('caches', undefined)
+  expect(await read(['one'])).toEqual(['one'])
+})
+
+test('without https there are no hashes: the length must be right', async () => {
+  vi.stubGlobal('crypto', {})
+  files[wanted('one').url] = 'tow'
+  expect(await read(['one'])).toEqual(['tow'])
+  files[wanted('three').url] = 'two'
+  await expect(read(['three'])).rejects.toMatchObject({ code: 'corrupt-file' })
+})
+
+test('JSON is asked for anew, and that of the last visit serves without a network', async () => {
+  const url = `${HOST}/model/model.json`
+  files[url] = '{"version": 1}'
+  expect(await readJson(url)).toEqual({ version: 1 })
+  files[url] = '{"version": 2}'
+  expect(await readJson(url)).toEqual({ version: 2 })
+  await read(['one'])
+  fetched.mockRejectedValueOnce(new TypeError('Failed to fetch'))
+  expect(await readJson(url)).toEqual({ version: 2 })
+  files[url] = '<!doctype html>'
+  await expect(readJson(url)).rejects.toMatchObject({ code: 'corrupt-file' })
+})

@@ -1,0 +1,206 @@
+"""The model for the browser: each graph gives what torch gives, and model.json tells the truth."""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from conftest import tiny_pipeline
+from PIL import Image
+from test_cli import run  # noqa: F401
+
+from sdscope import SdscopeError, StableDiffusion, web
+from sdscope.trace import trace
+
+BOUND = 2e-5  # largest difference beside the largest number: the graphs round as torch does, in another order
+UNETS = {
+    "SD 2": dict(),
+    "SD 1": dict(attention_head_dim=2, use_linear_projection=False, layers_per_block=2),
+}
+
+
+@pytest.fixture(scope="module")
+def postcard():
+    return StableDiffusion.from_pretrained("postcard", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def exported(postcard, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("web") / "model"
+    return folder, web.export_web(postcard, folder)
+
+
+def open_graph(folder, name):
+    """A graph as a function: tensors by name -> tensors by name"""
+    session = onnxruntime.InferenceSession(folder / name)
+    names = [output.name for output in session.get_outputs()]
+
+    def call(**inputs):
+        return dict(zip(names, map(torch.tensor, session.run(None, {k: v.numpy() for k, v in inputs.items()}))))
+
+    return call
+
+
+def assert_close(ours, theirs):
+    assert ours.shape == theirs.shape
+    assert (ours - theirs).abs().max() <= BOUND * theirs.abs().max()
+
+
+def psnr(a, b):
+    error = ((np.asarray(a, dtype=float) - np.asarray(b, dtype=float)) ** 2).mean()
+    return 10 * np.log10(255**2 / max(error, 1e-9))
+
+
+def unet_inputs(pipe, batch, height, width):
+    g = torch.Generator().manual_seed(batch)
+    length, c = pipe.tokenizer.model_max_length, pipe.unet.config
+    return dict(
+        sample=torch.randn(batch, c.in_channels, height, width, generator=g),
+        timestep=torch.tensor([961.0, 41.0, 1.0])[:batch],
+        encoder_hidden_states=torch.randn(batch, length, c.cross_attention_dim, generator=g),
+    )
+
+
+SHAPES = [(1, 16, 16), (2, 16, 24), (3, 9, 13)]
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_unet(postcard, exported, shape):
+    inputs = unet_inputs(postcard, *shape)
+    outputs = open_graph(exported[0], "unet.onnx")(**inputs)
+    with torch.no_grad():
+        assert_close(outputs["noise_pred"], postcard.unet(*inputs.values()))
+
+
+@pytest.mark.parametrize("kind", UNETS)
+def test_any_model(tmp_path, kind):
+    """Of both generations, random weights in 32 bits: the graph is that of the rounded weights."""
+    tiny_pipeline(**UNETS[kind]).save_pretrained(tmp_path / "tiny")
+    pipe = StableDiffusion.from_pretrained(tmp_path / "tiny", device="cpu")
+    web.export_web(pipe, tmp_path / "model")
+    call, inputs = open_graph(tmp_path / "model", "unet.onnx"), unet_inputs(pipe, 2, 11, 6)
+    expected = web.rounded(pipe.unet)(*inputs.values()).detach()
+    assert_close(call(**inputs)["noise_pred"], expected)
+    assert not torch.equal(expected, pipe.unet(*inputs.values()))
+
+
+def test_what_the_unet_shows_is_what_a_trace_records(postcard, exported):
+    with trace(postcard, attention="heads", features=True) as t:
+        postcard("a ship", height=64, width=96, num_inference_steps=1, seed=3)
+    step, call = t.steps[0], open_graph(exported[0], "unet.onnx")
+    inputs = torch.cat([step.latents] * 2), torch.full((2,), float(step.t)), torch.cat([t.embeddings.uncond, t.embeddings.cond])
+    outputs = call(**dict(zip(["sample", "timestep", "encoder_hidden_states"], inputs)))
+    assert_close(outputs.pop("noise_pred")[1], step.noise_cond[0])
+    expected = {f"features.{part}": x for part, x in step.features.items()}
+    expected |= {f"attention.{part}": x[0].mean(0).permute(2, 0, 1) for part, x in step.attention.items()}
+    assert outputs.keys() == expected.keys() and len(step.attention) == 10
+    for name, output in outputs.items():
+        assert_close(output[1], expected[name])
+
+
+def test_text_encoder(postcard, exported):
+    texts = ["", "a ship at sunrise", "日の出 " * 60]
+    ids = postcard.tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids
+    embeds = open_graph(exported[0], "text_encoder.onnx")(input_ids=ids.int())["prompt_embeds"]
+    assert_close(embeds, postcard.encode(texts))
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_vae_decoder(postcard, exported, shape):
+    batch, h, w = shape
+    latents = torch.randn(batch, 4, h, w, generator=torch.Generator().manual_seed(0))
+    pixels = open_graph(exported[0], "vae_decoder.onnx")(latents=latents)["image"]
+    assert pixels.dtype == torch.uint8 and pixels.shape == (batch, 8 * h, 8 * w, 4) and (pixels[..., 3] == 255).all()
+    for ours, theirs in zip(pixels.numpy(), postcard.decode(latents)):
+        assert np.abs(ours[..., :3].astype(int) - np.asarray(theirs)).max() <= 1  # rounded to whole numbers
+
+
+@pytest.mark.parametrize("size", [(128, 128), (96, 160)], ids=str)
+def test_a_whole_picture(postcard, exported, size):
+    """From the same latents, each network replaced by its graph"""
+    encode, predict, paint = (open_graph(exported[0], name) for name in web.GRAPHS)
+
+    class OfGraphs(StableDiffusion):
+        def encode(self, texts):
+            ids = self.tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids
+            return encode(input_ids=ids.int())["prompt_embeds"]
+
+        def decode(self, latents):
+            return [Image.fromarray(x[..., :3]) for x in paint(latents=latents)["image"].numpy()]
+
+    class Unet:
+        config, conv_in = postcard.unet.config, postcard.unet.conv_in
+
+        def __call__(self, sample, t, embeds):
+            return predict(sample=sample, timestep=t.float().expand(len(sample)), encoder_hidden_states=embeds)["noise_pred"]
+
+    pipe = OfGraphs(postcard.tokenizer, postcard.text_encoder, Unet(), postcard.vae, postcard.scheduler)
+    call = dict(negative_prompt="night", height=size[0], width=size[1], num_inference_steps=10, seed=42)
+    assert psnr(pipe("a red ship at sunrise, watercolor", **call), postcard("a red ship at sunrise, watercolor", **call)) >= 40
+
+
+def test_weights_have_16_bits(exported):
+    folder, _ = exported
+    for name in web.GRAPHS:
+        graph = onnx.load(folder / name).graph
+        wide = [w for w in graph.initializer if w.data_type == onnx.TensorProto.FLOAT]
+        assert wide == [] and len(graph.initializer) > 20
+
+
+def test_model_json(postcard, exported):
+    folder, model = exported
+    assert json.loads((folder / "model.json").read_text()) == model
+    assert {path.name for path in folder.iterdir()} == {*model["files"], "model.json"}
+    for name, told in model["files"].items():
+        contents = (folder / name).read_bytes()
+        assert told == dict(bytes=len(contents), sha256=hashlib.sha256(contents).hexdigest())
+    assert (model["size"], model["factor"], model["latent_channels"]) == (128, 8, 4)
+    assert model["tokens"] == dict(length=77, end=postcard.tokenizer.eos_token_id, pad=postcard.tokenizer.pad_token_id)
+    assert model["scheduler"] == postcard.scheduler.config
+
+
+def test_the_same_model_has_the_same_version(postcard, exported, tmp_path):
+    (tmp_path / "old.onnx").touch()
+    assert web.export_web(postcard, tmp_path) == exported[1]
+    assert not (tmp_path / "old.onnx").exists()  # what was there is gone
+
+
+def test_nothing_stays_of_an_export_that_fails(postcard, tmp_path, monkeypatch):
+    def no_space(*args):
+        raise OSError(28, "No space left on device")
+
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model/model.json").write_text("{}")
+    monkeypatch.setattr(web, "export_vae_decoder", no_space)
+    with pytest.raises(SdscopeError, match="No space left"):
+        web.export_web(postcard, tmp_path / "model")
+    assert [str(path.relative_to(tmp_path)) for path in sorted(tmp_path.rglob("*"))] == ["model", "model/model.json"]
+
+
+def test_too_large(postcard, tmp_path, monkeypatch):
+    monkeypatch.setattr(web, "MOST_BYTES", 1_000_000)
+    with pytest.raises(SdscopeError, match="too large for a browser"):
+        web.export_web(postcard, tmp_path / "model")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_command(run, tmp_path, tiny):  # noqa: F811
+    status, out, err = run("export-web", "--model", "{tiny}", "-o", "here/model")
+    assert (status, err) == (0, "") and out.startswith("here/model: ") and out.endswith(" MB\n")
+    assert json.loads((tmp_path / "here/model/model.json").read_text())["size"] == tiny.size
+    (tmp_path / "file").touch()
+    status, _, err = run("export-web", "--model", "{tiny}", "-o", "file/model")
+    assert status == 2 and err.startswith("sdscope: cannot write file/model")
+
+
+def test_the_engines_own_tests():
+    """slides/engine/: types, and its numbers beside Python's"""
+    path = f"{os.path.abspath('.venv/bin')}:{os.environ['PATH']}"
+    found = subprocess.run([shutil.which("npm", path=path), "test"], env=os.environ | dict(PATH=path, NO_COLOR="1"), capture_output=True, text=True)
+    assert found.returncode == 0, found.stdout + found.stderr
