@@ -1,0 +1,50 @@
+// Experiments in the chapters, painted in this page when somebody asks: pictures by name, one after the other.
+import { onUnmounted, reactive, ref, watch } from 'vue'
+import { useIsSlideActive } from '@slidev/client'
+import type { Engine, Run, Settings } from '../engine/engine'
+import { status, useEngine } from './engine'
+
+export const example = { prompt: 'painting depicting the sea, sunrise, ship', seed: 42 }
+
+/** Without `make` a picture is its settings; with it, what it gives from the engine (such as embeddings in between). */
+export function useLive() {
+  const pictures = reactive<Record<string, ImageData>>({})
+  const says = ref('')
+  const active = useIsSlideActive()
+  let current: Run | null = null
+  let turn = 0
+
+  async function paint(wanted: Record<string, Settings | ((engine: Engine) => Promise<Settings>)>) {
+    const mine = ++turn
+    current?.cancel()
+    says.value = 'The model comes …'
+    try {
+      const engine = await useEngine()
+      for (const [name, settings] of Object.entries(wanted)) {
+        if (mine !== turn) return
+        const asked = typeof settings === 'function' ? await settings(engine) : settings
+        const steps = asked.steps ?? 25
+        current = engine.paint(asked, { onStep: ({ i }) => mine === turn && (says.value = `${name}: step ${i + 1} of ${steps}`) })
+        const result = await current.finished
+        if (!result) return
+        pictures[name] = result.image
+      }
+      says.value = 'Painted in this page.'
+    }
+    catch (error: any) {
+      if (mine === turn) says.value = error.message
+    }
+  }
+
+  function stop() {
+    turn++
+    current?.cancel()
+    current = null
+    if (!says.value.startsWith('Painted')) says.value = ''
+  }
+  watch(active, on => on || stop())
+  onUnmounted(stop)
+  watch(() => status.bytes, bytes => status.phase === 'loading' && says.value && (says.value = `The model comes: ${(bytes / 1e6).toFixed(0)} of ${(status.total / 1e6).toFixed(0)} MB`))
+
+  return { pictures, says, paint, stop }
+}

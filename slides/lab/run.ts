@@ -1,0 +1,93 @@
+// The run that the Lab shows: its settings, its steps so far, and the other windows of the talk, which see the same.
+import { shallowReactive } from 'vue'
+import type { Result, Run, SchedulerName, Step, Tensor, Tokens } from '../engine/engine'
+import { useEngine } from './engine'
+
+export interface LabSettings {
+  prompt: string
+  negativePrompt: string
+  seed: number
+  steps: number
+  guidance: number
+  scheduler: SchedulerName
+}
+
+export const defaults: LabSettings = { prompt: 'painting depicting the sea, sunrise, ship', negativePrompt: '', seed: 42, steps: 25, guidance: 5, scheduler: 'ddim' }
+
+export const run = shallowReactive({
+  settings: null as LabSettings | null, // null: nothing was run yet, the recorded run is shown
+  going: false,
+  tokens: null as Tokens | null,
+  embeddings: null as Tensor | null,
+  steps: [] as Step[],
+  result: null as Result | null,
+  secondsLeft: 0,
+  at: 0, // the step that is looked at; `steps.length`: the picture
+  message: '', // why it failed, in one sentence
+})
+
+let current: Run | null = null
+
+/** Paints; whatever was painted before is cancelled. */
+export async function start(settings: LabSettings) {
+  tell({ begin: settings })
+  let begun = 0
+  try {
+    const engine = await useEngine()
+    current = engine.paint({ ...settings, attention: true, features: true, images: true }, {
+      onTokens: tokens => tell({ tokens }),
+      onEmbeddings: embeddings => tell({ embeddings }),
+      onStep: (step) => {
+        begun ||= performance.now()
+        const each = (performance.now() - begun) / 1000 / Math.max(step.i, 1)
+        tell({ step, secondsLeft: step.i ? each * (settings.steps - step.i - 1) : 0 })
+      },
+    })
+    const result = await current.finished
+    if (result)
+      tell({ result })
+  }
+  catch (error: any) {
+    tell({ message: error.message })
+  }
+}
+
+export function cancel() {
+  if (run.going)
+    tell({ cancelled: true })
+  current?.cancel()
+  current = null
+}
+
+/** The reader looks at another step, and so does the audience. */
+export const look = (at: number) => tell({ at })
+
+type News = { begin: LabSettings } | { tokens: Tokens } | { embeddings: Tensor } | { step: Step, secondsLeft: number }
+  | { result: Result } | { message: string } | { cancelled: true } | { at: number }
+
+function apply(news: News) {
+  if ('begin' in news)
+    Object.assign(run, { settings: news.begin, going: true, tokens: null, embeddings: null, steps: [], result: null, secondsLeft: 0, at: 0, message: '' })
+  else if ('step' in news)
+    Object.assign(run, { steps: [...run.steps, news.step], secondsLeft: news.secondsLeft, at: run.at === run.steps.length - 1 || !run.steps.length ? run.steps.length : run.at })
+  else if ('result' in news)
+    Object.assign(run, { result: news.result, going: false, secondsLeft: 0, at: run.steps.length })
+  else if ('message' in news || 'cancelled' in news)
+    Object.assign(run, { ...('message' in news && news), going: false, secondsLeft: 0 })
+  else
+    Object.assign(run, news)
+}
+
+// On stage two windows show the deck. Two tabs of a reader are nobody's stage, so one of the two must be the presenter's.
+const channel = typeof BroadcastChannel === 'undefined' ? null : new BroadcastChannel('sdscope-lab')
+const isPresenter = () => /\/presenter\//.test(location.hash)
+
+function tell(news: News) {
+  apply(news)
+  channel?.postMessage({ news, fromPresenter: isPresenter() })
+}
+
+channel?.addEventListener('message', ({ data: { news, fromPresenter } }) => {
+  if (fromPresenter || isPresenter())
+    apply(news)
+})
