@@ -8,6 +8,7 @@
 # make shots          a picture of every slide at every click, in .build/shots/
 # make contact-sheet  all slides on one sheet, .build/contact-sheet.png
 # make looks          the slides as they should look, for the tests (look at them first)
+# make recording      the Lab at work, docs/lab.webp
 # make sources        where everything on the slides comes from, .build/sources.md
 # make clean          removes what was made; .venv/ and node_modules/ stay
 #
@@ -18,7 +19,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: talk build pdf figures check test bench shots contact-sheet looks sources clean help
+.PHONY: talk build pdf figures check test bench shots contact-sheet looks recording sources clean help
 
 PORT ?= 3030
 FITS   := import ensurepip, sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
@@ -33,6 +34,7 @@ INSTALLED := .venv/.installed
 NODE      := .venv/bin/node
 MODULES   := node_modules/.package-lock.json
 FIGURES   := .build/figures
+MODEL     := public/model/model.json
 BUILT     := dist/index.html
 
 say = @printf '\n== %s\n' "$(strip $(1))"
@@ -51,6 +53,8 @@ test: $(BUILT)
 	@.venv/bin/python tools/browser.py
 	$(call say,The notebooks once more: the same figures and numbers?)
 	@.venv/bin/sdscope check
+	$(call say,The engine that runs the model in the browser)
+	@PATH="$(CURDIR)/.venv/bin:$$PATH" npm test --silent
 	$(call say,The package and the deck)
 	@.venv/bin/python -m pytest
 
@@ -74,6 +78,9 @@ contact-sheet: $(BUILT)
 
 looks: $(BUILT)
 	@.venv/bin/python tests/browser/test_looks.py
+
+recording: $(BUILT)
+	@.venv/bin/python tools/recording.py
 
 sources: $(FIGURES)
 	@.venv/bin/python tools/sources.py
@@ -103,8 +110,12 @@ $(FIGURES): $(PACKAGE) $(NOTEBOOKS) $(INSTALLED)
 	@.venv/bin/sdscope figures
 	@mkdir -p $(@D) && touch $@
 
+$(MODEL): $(PACKAGE) $(INSTALLED)
+	$(call say,The model for the browser: public/model/)
+	@.venv/bin/sdscope export-web -o $(@D)
+
 # Built beside its place, so that dist/ is never half a deck.
-$(BUILT): $(DECK) $(FIGURES) $(MODULES) | $(NODE)
+$(BUILT): $(DECK) $(FIGURES) $(MODEL) $(MODULES) | $(NODE)
 	$(call say,The deck: static files into dist/)
 	@PATH="$(CURDIR)/.venv/bin:$$PATH" node node_modules/.bin/slidev build slides.en.md --base ./ --out .build/dist
 	@rm -rf dist .build/dist/_redirects && mv .build/dist dist
