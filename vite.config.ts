@@ -1,5 +1,7 @@
 import { execFileSync } from 'node:child_process'
+import { createHash } from 'node:crypto'
 import { readFileSync, readdirSync } from 'node:fs'
+import type { Plugin } from 'vite'
 import { defineConfig } from 'vite'
 
 // Slides link to the code as it was when the deck was built: this commit, or main outside a clone.
@@ -15,7 +17,7 @@ function commit() {
 // {'pipeline.py#denoise': [103, 127], …}: the first and the last line of every region.
 function regions() {
   const found: Record<string, [number, number]> = {}
-  for (const file of readdirSync('src/sdscope').filter(name => name.endsWith('.py'))) {
+  for (const file of (readdirSync('src/sdscope', { recursive: true }) as string[]).filter(name => name.endsWith('.py'))) {
     readFileSync(`src/sdscope/${file}`, 'utf8').split('\n').forEach((line, i) => {
       const [, end, name] = line.match(/^\s*# (end)?region (\S+)/) ?? []
       if (end)
@@ -27,8 +29,44 @@ function regions() {
   return found
 }
 
+// The runtimes of slides/engine/: how long their files are, and their hashes, by which the reader's browser checks and keeps them.
+function runtime(name: string) {
+  const file = readFileSync(`node_modules/onnxruntime-web/dist/${name}.wasm`)
+  return { bytes: file.length, sha256: createHash('sha256').update(file).digest('hex') }
+}
+
+const RUNTIMES = { wasm: runtime('ort-wasm-simd-threaded'), webgpu: runtime('ort-wasm-simd-threaded.asyncify') }
+
+// Nothing that is typed leaves the page: it may connect to where it came from and to nowhere else.
+const POLICY = [
+  'default-src \'self\'',
+  'script-src \'self\' \'wasm-unsafe-eval\'',
+  'worker-src \'self\' blob:',
+  'connect-src \'self\'',
+  'style-src \'self\' \'unsafe-inline\'',
+  'img-src \'self\' data: blob:',
+  'font-src \'self\' data:',
+  'object-src \'none\'',
+  'base-uri \'self\'',
+  'form-action \'none\'',
+].join('; ')
+
+const securityPolicy: Plugin = {
+  name: 'security-policy',
+  apply: 'build',
+  transformIndexHtml: () => [{ tag: 'meta', attrs: { 'http-equiv': 'Content-Security-Policy', 'content': POLICY }, injectTo: 'head-prepend' }],
+}
+
+// With these the model may use several threads. tools/serve.py sends them too; a host that does not leaves it one.
+const isolation = { 'Cross-Origin-Opener-Policy': 'same-origin', 'Cross-Origin-Embedder-Policy': 'require-corp' }
+
 export default defineConfig({
-  define: { __COMMIT__: JSON.stringify(commit()), __REGIONS__: JSON.stringify(regions()) },
+  define: { __COMMIT__: JSON.stringify(commit()), __REGIONS__: JSON.stringify(regions()), __ORT__: JSON.stringify(RUNTIMES) },
+  plugins: [securityPolicy],
+  server: { headers: isolation },
+  preview: { headers: isolation },
+  worker: { format: 'es' },
+  optimizeDeps: { exclude: ['onnxruntime-web'] },
   build: {
     // Slidev's own chunks make every slide load every highlighter language. Name one chunk and leave the rest to the bundler.
     rollupOptions: { output: { manualChunks: id => (/node_modules\/(@vue\/|vue\/|vue-router\/)/.test(id) ? 'modules/vue' : undefined) } },

@@ -84,7 +84,7 @@ def test_the_line_below_a_code_block_names_what_is_there():
     for page in pages():
         for at in re.findall(r'<Source\b[^>]*\bat="([^"]+)"', page.read_text()):
             file, _, name = at.partition("#")
-            path = ROOT / file if "/" in file else ROOT / "src/sdscope" / file
+            path = ROOT / "src/sdscope" / file
             assert path.is_file() and (not name or region(path, name)), f"{page.name}: {at}"
 
 

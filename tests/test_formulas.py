@@ -129,6 +129,22 @@ def ddpm_mean(n):
     close(after - ddpm._get_variance(T).sqrt() * noise, mean)
 
 
+def test_the_losses(numbers):
+    """The loss that Postcard learned by, of v, is the one on the slide, of the noise, divided by alpha bar"""
+    from sdscope.postcard.train_diffusion import DiffusionLoss
+
+    n, words, guess = numbers, torch.randn(1, 77, 8), torch.randn(1, 4, 8, 8, dtype=torch.float64)
+    z_t = n.ddim.add_noise(n.x0, n.eps, torch.tensor([T]))
+    v = lambda eps: (eps - (1 - n.a).sqrt() * z_t) / n.a.sqrt()
+    asked = []
+    unet = lambda *given: asked.extend(given) or v(guess)
+    loss = DiffusionLoss(torch.nn.Identity(), torch.nn.Identity())
+    loss.text_encoder.forward, loss.unet.forward = lambda ids: (words,), unet
+    got = loss(z_t, torch.tensor([T]), None, n.ddim.get_velocity(n.x0, n.eps, torch.tensor([T])))
+    close(got.double(), ((n.eps - guess) ** 2).mean() / n.a)
+    assert asked[0] is z_t and asked[2] is words  # z_t, t, tau(y)
+
+
 def close(a, b):
     torch.testing.assert_close(a, b.to(a), rtol=1e-5, atol=1e-5)
 

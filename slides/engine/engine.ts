@@ -5,7 +5,7 @@
 //     const run = engine.paint({ prompt: 'a ship at sunrise', seed: 42, images: true }, { onStep: step => … })
 //     const result = await run.finished    // { image, latents, seconds }, or null after run.cancel()
 
-import type { Calls, Events, Reply } from './messages'
+import type { Calls, Events, Reply, Request } from './messages'
 import type { Device, Loaded, Result, Settings, Tensor, Tokens, Watch } from './types'
 import { EngineError } from './types'
 import workerUrl from './worker?worker&url'
@@ -49,6 +49,7 @@ export function openEngine({ model = `${import.meta.env.BASE_URL}model/`, device
   let current: Run | null = null
 
   function close() {
+    current?.cancel()
     worker?.close()
     worker = loaded = null
   }
@@ -78,8 +79,14 @@ export function openEngine({ model = `${import.meta.env.BASE_URL}model/`, device
       if (stopped)
         return null
       const asked = worker!.ask('paint', settings, watch)
-      stop = () => worker?.ask('cancel', asked.id)
+      stop = () => worker?.cancel(asked.id)
       return asked.finished
+    }).catch((error) => {
+      if (stopped)
+        return null
+      if (error.code === 'no-memory')
+        close() // the runtime does not go on after that: the next load() opens another
+      throw error
     })
     return current = { finished, cancel: () => (stopped = true, stop()) }
   }
@@ -94,14 +101,15 @@ function openWorker() {
 
   // A blob's worker obeys the page's content security policy; one with an address of its own would have none.
   const blob = URL.createObjectURL(new Blob([`import ${JSON.stringify(new URL(workerUrl, document.baseURI).href)}`], { type: 'text/javascript' }))
-  const worker = new Worker(blob, { type: 'module' })
+  const worker = startWorker(blob)
 
   function fail(error: EngineError) {
     waiting.forEach(({ reject }) => reject(error))
     waiting.clear()
   }
 
-  worker.addEventListener('error', () => fail(new EngineError('no-worker', 'The part of the page that computes could not be started: load the page again.')))
+  const send = (request: Request) => worker.postMessage(request)
+  worker.addEventListener('error', () => fail(noWorker()))
   worker.addEventListener('message', ({ data }: MessageEvent<Reply>) => {
     const call = waiting.get(data.id)
     if (!call)
@@ -119,9 +127,10 @@ function openWorker() {
     ask<Name extends keyof Calls>(call: Name, argument: Parameters<Calls[Name]>[0], watch: Partial<Events> = {}) {
       const id = calls++
       const finished = new Promise<ReturnType<Calls[Name]>>((resolve, reject) => waiting.set(id, { resolve, reject, watch }))
-      worker.postMessage({ id, call, argument })
+      send({ id, call, argument })
       return { id, finished }
     },
+    cancel: (id: number) => send({ cancel: id }),
     close() {
       worker.terminate()
       URL.revokeObjectURL(blob)
@@ -129,6 +138,17 @@ function openWorker() {
     },
   }
 }
+
+function startWorker(url: string) {
+  try {
+    return new Worker(url, { type: 'module' })
+  }
+  catch {
+    throw noWorker()
+  }
+}
+
+const noWorker = () => new EngineError('no-worker', 'This browser did not start the part of the page that computes: a newer one does.')
 
 /** A function that uses a vector of 128 bits: does the browser take it for a program? */
 function hasSimd() {

@@ -10,10 +10,10 @@ export interface Calls {
   tokenize: (text: string) => Tokens
   encode: (text: string) => Tensor
   decode: (latents: Tensor) => ImageData
-  cancel: (id: number) => void
 }
 
-export type Request = { [Name in keyof Calls]: { id: number, call: Name, argument: Parameters<Calls[Name]>[0] } }[keyof Calls]
+/** A call, to be answered by its number; or: stop that run. */
+export type Request = { id: number, call: keyof Calls, argument: unknown } | { cancel: number }
 
 export interface Events extends Required<Watch> {
   onProgress: Options['onProgress']

@@ -54,15 +54,14 @@ async function openOn(device: Device, info: ModelInfo, base: string, onProgress:
   const { ort, ...files } = runtime
   const names = Object.keys(info.files)
   const wanted = names.map(name => ({ url: `${base}${name}`, ...info.files[name] }))
-  const [wasm, ...contents] = await readFiles([{ url: new URL(files.wasm, self.location.href).href, ...__ORT__[device] }, ...wanted], onProgress)
+  const [wasm, ...contents] = await readFiles([{ url: new URL(files.wasm, self.origin).href, ...__ORT__[device] }, ...wanted], onProgress)
   const content = (name: string) => contents[names.indexOf(name)]
-  const json = (name: string) => JSON.parse(new TextDecoder().decode(content(name)))
 
   const threads = self.crossOriginIsolated ? Math.min(4, navigator.hardwareConcurrency) : 1
   ort.env.logLevel = 'error'
   Object.assign(ort.env.wasm, { wasmBinary: wasm, wasmPaths: { mjs: files.mjs }, numThreads: threads })
   const open = (part: Part, device: Device) =>
-    ort.InferenceSession.create(new Uint8Array(content(`${part}.onnx`)), { executionProviders: [device] })
+    ort.InferenceSession.create(new Uint8Array(content(`${part}.onnx`)), { executionProviders: [device], logSeverityLevel: 3 })
 
   let unet = await open('unet', device)
   if (!only) {
@@ -73,7 +72,7 @@ async function openOn(device: Device, info: ModelInfo, base: string, onProgress:
     if (!faster)
       [unet, device] = [other, 'wasm']
   }
-  const tokenize = makeTokenizer(json('tokenizer.json'), json('tokenizer_config.json'), info.tokens)
+  const tokenize = makeTokenizer(JSON.parse(new TextDecoder().decode(content('tokenizer.json'))), info.tokens)
   const networks = { unet, text_encoder: await open('text_encoder', device), vae_decoder: await open('vae_decoder', device) }
   return { info, device, threads, tokenize, ...calls(ort, networks) }
 }

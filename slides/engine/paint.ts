@@ -18,7 +18,8 @@ export async function paint(model: Model, settings: Settings, watch: Required<Wa
     : subtracting(s.subtract, model.info.scheduler, s.steps)
 
   const { dims } = s.latents
-  let latents = s.latents.data.map(value => value * scheduler.initNoiseSigma)
+  const last = embeds.length - 1 // the half with the prompt
+  let latents: Float32Array = s.latents.data.map(value => value * scheduler.initNoiseSigma)
   for (const [i, t] of scheduler.timesteps.entries()) {
     await otherMessages()
     if (isCancelled())
@@ -26,14 +27,14 @@ export async function paint(model: Model, settings: Settings, watch: Required<Wa
     const seen = { data: scheduler.scaleModelInput(latents, i), dims }
     const outputs = await model.unet(seen, t, embeds) // both at once: without and with the prompt
     const noise = outputs.noise_pred
-    const cond = half(noise, embeds.length - 1)
-    const uncond = guided ? half(noise, 0) : null
+    const cond = row(noise, last)
+    const uncond = guided ? row(noise, 0) : null
     const combined = uncond ? { data: combine(1 - s.guidance, uncond.data, s.guidance, cond.data), dims } : cond
     const { prev, x0 } = scheduler.step(combined.data, i, latents)
     const now: Omit<Step, 'image'> = {
       i, t, latents: { data: latents, dims }, uncond, cond, guided: combined, x0: { data: x0, dims },
-      attention: s.attention ? parts(outputs, 'attention.', embeds.length - 1) : {},
-      features: s.features ? parts(outputs, 'features.', embeds.length - 1) : {},
+      attention: s.attention ? parts(outputs, 'attention.', last) : {},
+      features: s.features ? parts(outputs, 'features.', last) : {},
     }
     watch.onStep({ ...now, image: s.images ? await model.decode(now.x0) : null })
     latents = prev
@@ -80,16 +81,16 @@ function require(fits: boolean, message: string) {
     throw new EngineError('settings', message)
 }
 
-/** [B, …] -> row `row`, […] */
-function half({ data, dims: [batch, ...dims] }: Tensor, row: number): Tensor {
+/** [B, …] -> its row i, […] */
+function row({ data, dims: [batch, ...dims] }: Tensor, i: number): Tensor {
   const size = data.length / batch
-  return { data: data.slice(row * size, (row + 1) * size), dims }
+  return { data: data.slice(i * size, (i + 1) * size), dims }
 }
 
 /** The outputs whose names begin with `prefix`, by the rest of their names. */
-function parts(outputs: Record<string, Tensor>, prefix: string, row: number) {
+function parts(outputs: Record<string, Tensor>, prefix: string, i: number) {
   const names = Object.keys(outputs).filter(name => name.startsWith(prefix))
-  return Object.fromEntries(names.map(name => [name.slice(prefix.length), half(outputs[name], row)]))
+  return Object.fromEntries(names.map(name => [name.slice(prefix.length), row(outputs[name], i)]))
 }
 
 /** A step of the UNet lets nothing else in: here messages that came meanwhile, such as one to cancel, are heard. */

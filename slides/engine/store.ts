@@ -9,7 +9,7 @@ export interface Wanted {
 }
 
 const CACHE = 'sdscope'
-const keyOf = (name: string) => `/${CACHE}/${name}` // by content: decks beside each other share their files
+const keyOf = (name: string) => `${self.origin}/${CACHE}/${name}` // by content: decks beside each other share their files
 
 /** Cache Storage, or null where the browser has none: in some private windows, and without https. */
 const openCache = () => (globalThis.caches ? caches.open(CACHE).catch(() => null) : null)
@@ -48,7 +48,7 @@ export async function readFiles(wanted: Wanted[], onProgress: (bytes: number, to
   let done = 0
   const progress = (bytes: number) => onProgress(done += bytes, total)
   const files = await Promise.all(wanted.map(file => readFile(file, cache, progress)))
-  const current = new Set(wanted.map(file => keyOf(file.sha256)))
+  const current = new Set(wanted.map(file => new URL(keyOf(file.sha256)).pathname))
   for (const { url } of await cache?.keys() ?? []) {
     const { pathname, search } = new URL(url)
     if (!search && !current.has(pathname))

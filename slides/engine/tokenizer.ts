@@ -6,38 +6,40 @@ import type { ModelInfo, Tokens } from './types'
 /** How byte-level tokenizers cut a text (GPT-2's rule), with the white space of Unicode. */
 const BYTE_LEVEL = String.raw`'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\p{White_Space}\p{L}\p{N}]+|\p{White_Space}+(?!\P{White_Space})|\p{White_Space}+`
 
-export function makeTokenizer(json: any, config: object, { length, end, pad }: ModelInfo['tokens']) {
-  const tokenizer = new Tokenizer(withUnicodeSpace(json), config)
-  const decode = (pieces: string[]) => tokenizer.decoder!.decode(pieces.map(piece => piece.replace('</w>', ' '))).trim()
+export function makeTokenizer(json: any, { length, end, pad }: ModelInfo['tokens']) {
+  const tokenizer = new Tokenizer(withUnicodeSpace(json), {})
+  const pieceOf = (id: number) => tokenizer.id_to_token(id)!
+  const decode = (pieces: string[]) => tokenizer.decoder!.decode(pieces.map(piece => piece.replace('</w>', '')))
+
+  /** Pieces are glued up to `</w>`; `first` is the position of the first of these ids. */
+  function wordsOf(ids: number[], first: number) {
+    const words: Tokens['words'] = []
+    let from = 0
+    ids.map(pieceOf).forEach((piece, i, pieces) => {
+      if (!piece.endsWith('</w>'))
+        return
+      const positions = Array.from({ length: i + 1 - from }, (_, k) => first + from + k)
+      words.push({ word: decode(pieces.slice(from, i + 1)), positions })
+      from = i + 1
+    })
+    return words
+  }
 
   return function tokenize(text: string): Tokens {
     // JavaScript alone writes a capital sigma at the end of a word as a small letter of its own
     const all = tokenizer.encode(text.replaceAll('Σ', 'σ')).ids
-    const fits = all.length <= length
-    const ids = fits ? all : [...all.slice(0, length - 1), end]
-    const words = wordsOf(ids.slice(1, -1).map(id => tokenizer.id_to_token(id)!), decode)
-    const padded = [...ids, ...Array(length - ids.length).fill(pad)]
+    const kept = all.length <= length ? all : [...all.slice(0, length - 1), end]
+    const ids = [...kept, ...Array(length - kept.length).fill(pad)]
+    const words = wordsOf(ids.slice(1, ids.indexOf(end)), 1)
+    const isUnknown = ({ word, positions }: Tokens['words'][0]) => positions.length > 1 && /[\p{L}\p{So}]/u.test(word)
     return {
-      ids: padded,
-      pieces: padded.map(id => tokenizer.id_to_token(id)!),
+      ids,
+      pieces: ids.map(pieceOf),
       words,
-      unknown: words.filter(({ word, positions }) => positions.length > 1 && /[\p{L}\p{So}]/u.test(word)).map(({ word }) => word),
-      dropped: fits ? '' : decode(all.slice(length - 1, -1).map(id => tokenizer.id_to_token(id)!)),
+      unknown: words.filter(isUnknown).map(({ word }) => word),
+      dropped: wordsOf(all.slice(length - 1, -1), length - 1).map(({ word }) => word).join(' '),
     }
   }
-}
-
-/** Pieces are glued up to `</w>`; position 0 is the start token. */
-function wordsOf(pieces: string[], decode: (pieces: string[]) => string) {
-  const words: Tokens['words'] = []
-  let from = 0
-  pieces.forEach((piece, i) => {
-    if (!piece.endsWith('</w>'))
-      return
-    words.push({ word: decode(pieces.slice(from, i + 1)), positions: Array.from({ length: i + 1 - from }, (_, k) => from + k + 1) })
-    from = i + 1
-  })
-  return words
 }
 
 /** JavaScript's `\s` holds U+FEFF, that of Unicode does not: say what is meant, here and in the library's own rule. */

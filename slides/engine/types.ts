@@ -87,6 +87,8 @@ export interface ModelInfo {
   embedding_size: number
   tokens: { length: number, end: number, pad: number }
   scheduler: SchedulerConfig
+  /** Some that it can paint. */
+  prompts: string[]
 }
 
 export interface SchedulerConfig {

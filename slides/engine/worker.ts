@@ -40,7 +40,6 @@ const handlers: Handlers = {
   tokenize: async text => (await model).tokenize(text),
   encode: async text => (await model).encode((await model).tokenize(text).ids),
   decode: async latents => (await model).decode(latents),
-  cancel: async id => void cancelled.add(id),
 }
 
 /** What is thrown, as one sentence with a code. */
@@ -48,13 +47,16 @@ function explained(error: unknown) {
   if (error instanceof EngineError)
     return { code: error.code, message: error.message }
   const message = error instanceof Error ? error.message : String(error)
-  if (error instanceof RangeError || /out of memory|OOM|bad_alloc|allocation failed/i.test(message))
+  if (error instanceof RangeError || /out of memory|OOM|bad_alloc|allocation|too large/i.test(message))
     return { code: 'no-memory' as const, message: 'There is not enough memory here for the model: close other pages, or take a smaller picture.' }
-  return { code: 'failed' as const, message: `The model could not go on: ${message.split('\n')[0]}` }
+  return { code: 'failed' as const, message: `The model could not go on: ${message.split(' : ').at(-1)}.` }
 }
 
 // not self.onmessage: the runtime's own threads would take it for theirs
-self.addEventListener('message', async ({ data: { id, call, argument } }: MessageEvent<Request>) => {
+self.addEventListener('message', async ({ data }: MessageEvent<Request>) => {
+  if ('cancel' in data)
+    return cancelled.add(data.cancel)
+  const { id, call, argument } = data
   try {
     reply({ id, done: await handlers[call](argument as never, id) })
   }

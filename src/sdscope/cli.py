@@ -104,6 +104,23 @@ def counted(parameters, multiply_adds):
     return f"{parameters:,}" if parameters else "", f"{multiply_adds / 1e6:,.1f} M" if multiply_adds else ""
 
 
+@app.command()
+def export_web(
+    output: Annotated[Path, Option("--output", "-o", help="The folder to make.")] = Path("public/model"),
+    model: Annotated[str, Option(help="A short name, a folder, or a hub id.")] = "postcard",
+    offline: Annotated[bool, Option("--offline", help="Never use the network.")] = False,
+):
+    """The model for the browser: ONNX graphs, the tokenizer, and model.json, which says what they are."""
+    from .pipeline import StableDiffusion  # not above: torch takes seconds to import
+
+    try:
+        from .web import export_web
+    except ImportError as error:
+        raise SdscopeError(f"this needs {error.name}: pip install 'sdscope[web]'") from error
+    files = export_web(StableDiffusion.from_pretrained(model, device="cpu", offline=offline), output)["files"]
+    print(f"{output}: {sum(file['bytes'] for file in files.values()) / 1e6:.1f} MB")
+
+
 Only = Annotated[list[str], Option(help="A notebook's number or name, such as 05. Can be given again. Default: all.")]
 Out = Annotated[Path | None, Option(help="The folder that holds public/ and embed/. Default: this one.")]
 Model = Annotated[str | None, Option(help="In place of postcard: a short name, a folder, or a hub id.")]
@@ -160,45 +177,67 @@ def say(line):
     print(line, flush=True)
 
 
-train = typer.Typer(help="Train Postcard from nothing: vae, text, postcard, decoder, in this order.")
+train = typer.Typer(help="Train Postcard from nothing: all, or paint, vae, text, diffusion, large, judge, in this order.")
 app.add_typer(train, name="train")
 Folder = Annotated[Path, Option(help="Where the runs, their checkpoints and sheets go.")]
-Steps = Annotated[int, Option(min=1, help="How long: batches until the end.")]
-Batch = Annotated[int, Option(min=1, help="Pictures or captions in a batch, for each process.")]
-Rate = Annotated[float, Option(help="The learning rate at its highest.")]
 Pictures = Annotated[int, Option(min=100, help="How many pictures to paint and learn from.")]
+Steps = Annotated[int | None, Option(min=1, help="How long: batches until the end.")]
+Minutes = Annotated[float | None, Option(min=0.01, help="How long: minutes until the end, in place of steps.")]
+Batch = Annotated[int | None, Option(min=1, help="Pictures or captions in a batch of all processes together.")]
+Rate = Annotated[float | None, Option(min=0, help="The learning rate at its highest.")]
+Compile = Annotated[bool, Option("--compile", help="Compile the networks; pays on a GPU.")]
 
 
-@train.command()
-def vae(pictures: Pictures = 60_000, steps: Steps = 4_000, batch_size: Batch = 2, learning_rate: Rate = 1e-3, folder: Folder = Path("runs")):
-    """The autoencoder: pictures to latents to pictures. Goes on where it was interrupted."""
-    training().train_vae(folder, pictures, steps, batch_size, learning_rate, progress_bar)
+@train.command("all")
+def train_all(pictures: Pictures = 120_000, minutes: Annotated[bool, Option("--minutes", help="By the clock: about 18 minutes on a GPU.")] = False,
+              large: Annotated[bool, Option("--large", help="Also the pictures twice as wide.")] = False, compile: Compile = False, folder: Folder = Path("runs")):
+    """Everything, from the first picture to the judge. Goes on where it was interrupted."""
+    lengths = {name: length._replace(minutes=length.minutes if minutes else None, compile=compile) for name, length in training().LENGTHS.items()}
+    training().train_all(folder, pictures, lengths if large else {name: length for name, length in lengths.items() if name != "large"}, progress_bar)
 
 
-@train.command()
-def text(steps: Steps = 400, batch_size: Batch = 32, learning_rate: Rate = 2e-3, folder: Folder = Path("runs")):
-    """A head start for the text encoder: what do captions say?"""
-    training().train_text(folder, steps, batch_size, learning_rate)
+@train.command("paint")
+def train_paint(pictures: Pictures = 120_000, large: Annotated[bool, Option("--large", help="Also the pictures twice as wide.")] = False, folder: Folder = Path("runs")):
+    """The pictures and captions for all the rest, by all cores. Goes on where it was interrupted."""
+    training().paint_all(folder, pictures, large, progress_bar)
 
 
-@train.command()
-def postcard(pictures: Pictures = 24_000, steps: Steps = 8_000, batch_size: Batch = 32, learning_rate: Rate = 1e-3, folder: Folder = Path("runs")):
-    """Text encoder and UNet, in the latents of the autoencoder. Goes on where it was interrupted."""
-    training().train_postcard(folder, pictures, steps, batch_size, learning_rate, progress_bar)
+def stage(name, text):
+    """sdscope train NAME"""
+    def command(pictures: Pictures = 120_000, steps: Steps = None, minutes: Minutes = None, batch_size: Batch = None, learning_rate: Rate = None,
+                compile: Compile = False, folder: Folder = Path("runs")):
+        given = dict(steps=steps, batch_size=batch_size, lr=learning_rate)
+        length = training().LENGTHS[name]._replace(minutes=minutes, compile=compile, **{key: value for key, value in given.items() if value is not None})
+        training().train_all(folder, pictures, {name: length}, progress_bar)
+
+    train.command(name, help=f"{text} Goes on where it was interrupted.")(command)
 
 
-@train.command()
-def decoder(pictures: Pictures = 60_000, steps: Steps = 1_000, batch_size: Batch = 2, learning_rate: Rate = 5e-4, folder: Folder = Path("runs")):
-    """The autoencoder's decoder, further; then give `train postcard` once more."""
-    training().train_decoder(folder, pictures, steps, batch_size, learning_rate, progress_bar)
+stage("vae", "The autoencoder: pictures to latents to pictures.")
+stage("text", "A head start for the text encoder: what do captions say?")
+stage("diffusion", "Text encoder and UNet, in the latents of the autoencoder; writes the model.")
+stage("large", "The same model goes on with pictures twice as wide.")
+stage("judge", "A network that reads what is in a picture, for evaluate.")
 
 
-def training():
+@app.command()
+def evaluate(
+    out: Annotated[Path, Option("--output", "-o", help="Where to: a .json.")] = Path("docs/postcard.json"),
+    model: Annotated[str, Option(help="A short name or a folder.")] = "postcard",
+    count: Annotated[int, Option(help="How many held-out scenes to ask for.")] = 500,
+    prompts: Annotated[int, Option(help="For the diversity: of so many prompts ...")] = 12,
+    seeds: Annotated[int, Option(help="... so many pictures each.")] = 8,
+    folder: Folder = Path("runs"),
+):
+    """Let the judge read Postcard's pictures: accuracy, diversity, what they cost."""
+    training("evaluate").evaluate(folder, model, out, count, prompts, seeds, progress_bar)
+
+
+def training(name="train"):
     try:
-        from .postcard import train as module
+        return importlib.import_module(f".postcard.{name}", __package__)
     except ImportError as error:
         raise SdscopeError(f"training needs {error.name}: pip install 'sdscope[train]'") from error
-    return module
 
 
 def progress_bar(items, total, text):

@@ -2,10 +2,9 @@ import { expect, test } from 'vitest'
 import { makeTokenizer } from '../../slides/engine/tokenizer'
 import { readJson, said } from './setup'
 
-const folder = 'src/sdscope/postcard/weights/tokenizer'
-const json = readJson(`${folder}/tokenizer.json`)
+const json = readJson('src/sdscope/postcard/weights/tokenizer/tokenizer.json')
 const end = json.added_tokens.find((token: any) => token.content === '<|endoftext|>').id
-const tokenize = makeTokenizer(json, readJson(`${folder}/tokenizer_config.json`), { length: 77, end, pad: end })
+const tokenize = makeTokenizer(json, { length: 77, end, pad: end })
 const { texts, ids, words } = said('tokens')
 
 test('10,000 texts have the ids that Python gives them', () => {

@@ -1,4 +1,6 @@
-"""The painter: an endless world of small scenes, drawn by rules.
+"""The painter of the first generation, whose pictures the weights that are kept here learned from. The next one is world.py.
+
+An endless world of small scenes, drawn by rules.
 
 A `Scene` says what is in a picture (place, time of day, subject, its colour, style) and
 `paint` draws it. Everything is decided by the scene and its seed, so a picture can be painted

@@ -1,0 +1,173 @@
+"""A training run: the loop, its average, its checkpoints, its log.
+
+A run can be killed at any time and goes on from its last checkpoint. Batches and noise are drawn by step number,
+so a resumed run does what an unbroken one would have done, and several processes do together what one would
+have done with a batch as large as theirs together.
+"""
+import copy
+import json
+import time
+from contextlib import nullcontext
+from math import cos, pi
+from pathlib import Path
+from typing import Callable, NamedTuple
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from .. import SdscopeError
+
+SAVE_EVERY = 120                                               # seconds
+AVERAGE = 17                                                   # the average leans on the last 5% of the run, however long it is
+
+
+class Length(NamedTuple):
+    """How long a run is, and how large a batch is (in all processes together). With `minutes`, steps only say when pictures are kept."""
+
+    steps: int
+    batch_size: int
+    lr: float
+    minutes: float | None = None
+    compile: bool = False
+
+
+class Run:
+    """What is trained, its folder, and where it goes on from. `losses` takes the parts of a batch and gives the loss."""
+
+    def __init__(self, folder: Path, losses: nn.Module, length: Length):
+        self.folder, self.length = folder, length
+        folder.mkdir(parents=True, exist_ok=True)
+        self.accelerator = accelerator()
+        self.step, self.seconds = 0, 0.0
+        optimizer = torch.optim.AdamW([p for p in losses.parameters() if p.requires_grad], lr=length.lr, betas=(0.9, 0.98),
+                                      weight_decay=0.01, fused=True)
+        state = last_checkpoint(folder)
+        if state:
+            restore(losses, state["losses"], folder)
+            self.step, self.seconds = state["step"], state["seconds"]
+        self.plain = losses.to(self.accelerator.device)
+        self.average = copy.deepcopy(losses).requires_grad_(False)
+        if state:
+            self.average.load_state_dict(state["average"])
+        self.losses, self.optimizer = self.accelerator.prepare(losses, optimizer)
+        if state:
+            self.optimizer.load_state_dict(state["optimizer"])
+        if length.compile:
+            self.losses.compile()
+
+    def save(self):
+        if self.accelerator.is_main_process:
+            state = dict(losses=self.plain.state_dict(), average=self.average.state_dict(), optimizer=self.optimizer.state_dict(),
+                         step=self.step, seconds=self.seconds)
+            torch.save(state, self.folder / "last.part")
+            (self.folder / "last.part").rename(self.folder / "last.pt")
+            device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
+            cost = dict(device=device, processes=self.accelerator.num_processes, steps=self.step,
+                        samples=self.step * self.length.batch_size, seconds=round(self.seconds))
+            (self.folder / "cost.json").write_text(json.dumps(cost) + "\n")
+
+    def done(self):
+        """The part of the run that is gone, 0 .. 1: of its steps, or of its minutes as the first process counts them."""
+        if self.length.minutes is None:
+            return self.step / self.length.steps
+        done = torch.tensor(min(1.0, self.seconds / 60 / self.length.minutes), device=self.accelerator.device)
+        return broadcast(done).item() if self.accelerator.num_processes > 1 else done.item()
+
+    def go(self, batch: Callable, sheet: Callable | None = None):
+        """Train to the end.
+
+        `batch(rng, done)` draws a list of tensors, a batch of all processes together; everything random is drawn there.
+        `sheet(average)` paints what to look at: at steps 0, 25, 50, 100, 200 ... and at the end, a childhood in pictures.
+        """
+        saved = time.monotonic()
+        recent = []
+        if self.step == 0:
+            self.draw(sheet)
+        while (done := self.done()) < 1:
+            begun = time.monotonic()
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.length.lr * learning_rate(self.step, done)
+            rng = np.random.default_rng(self.step)
+            torch.manual_seed(int(rng.integers(2**62)))
+            mine = slice(self.accelerator.process_index, None, self.accelerator.num_processes)
+            with attention():
+                loss = self.losses(*(part[mine].to(self.accelerator.device, non_blocking=True) for part in batch(rng, done)))
+                self.accelerator.backward(loss)
+            self.accelerator.clip_grad_norm_(self.losses.parameters(), 1.0)
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+            self.step += 1
+            self.keep_average()
+            recent.append(loss.detach())
+            if self.step % 50 == 0:
+                self.tell(torch.stack(recent).mean(), done)
+                recent = []
+            self.seconds += time.monotonic() - begun
+            if self.step in [25 * 2**k for k in range(20)]:
+                self.draw(sheet)
+            if time.monotonic() - saved > SAVE_EVERY:
+                self.save()
+                saved = time.monotonic()
+        self.save()
+        self.draw(sheet)
+
+    def keep_average(self):
+        """An average that forgets its beginning at the pace of the run (Karras et al., arXiv:2312.02696, equation 12)."""
+        with torch.no_grad():
+            torch._foreach_lerp_(list(self.average.parameters()), list(self.plain.parameters()), 1 - (1 - 1 / self.step) ** AVERAGE)
+
+    def draw(self, sheet):
+        if sheet and self.accelerator.is_main_process:
+            sheet(self.average).save(self.folder / f"sheet-{self.step:06d}.png")
+
+    def tell(self, loss, done):
+        """The mean of the last 50 losses, of all processes."""
+        loss = self.accelerator.reduce(loss, "mean").item()
+        if self.accelerator.is_main_process:
+            print(f"step {self.step}  {100 * done:.0f}%  loss {loss:.5f}  {self.seconds / self.step:.3f} s a step", flush=True)
+            with open(self.folder / "log.jsonl", "a") as log:
+                log.write(json.dumps(dict(step=self.step, loss=round(loss, 6), seconds=round(self.seconds, 2))) + "\n")
+
+
+def learning_rate(step, done, warmup=200):
+    """Up in a line, level for a third of the run, then down to a hundredth in a cosine."""
+    late = max(0, (done - 1 / 3) * 1.5)
+    return min(1, (step + 1) / warmup) * (0.01 + 0.99 * (1 + cos(pi * late)) / 2)
+
+
+def accelerator():
+    """bfloat16 where the machine computes fast in it: on a GPU, and on CPUs with AMX."""
+    if torch.cuda.is_available():
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.benchmark = True
+    fast = torch.cuda.is_available() or torch.cpu._is_amx_tile_supported()
+    return Accelerator(mixed_precision="bf16" if fast else "no")
+
+
+def attention():
+    """The fused attention of torch is slow backwards on a CPU."""
+    return nullcontext() if torch.cuda.is_available() else sdpa_kernel(SDPBackend.MATH)
+
+
+def last_checkpoint(folder: Path) -> dict | None:
+    file = folder / "last.pt"
+    return torch.load(file, map_location="cpu", weights_only=True) if file.exists() else None
+
+
+def restore(losses, state, folder):
+    try:
+        losses.load_state_dict(state)
+    except RuntimeError as error:
+        raise SdscopeError(f"{folder} holds a run of another network: remove it, or give another --folder") from error
+
+
+def finished(folder: Path, losses: nn.Module) -> nn.Module:
+    """The average that a run ended with."""
+    state = last_checkpoint(folder)
+    if state is None:
+        raise SdscopeError(f"there is no run in {folder}: give `sdscope train {folder.name} --folder {folder.parent}` first")
+    restore(losses, state["average"], folder)
+    return losses.eval()

@@ -1,0 +1,143 @@
+"""The autoencoder: pictures to latents to pictures, and the latents of all pictures once it can."""
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import nn
+
+from ..unet import Attention
+from ..vae import AutoencoderKL, Downsample2D, ResnetBlock2D, Upsample2D
+from .data import painted
+from .run import Length, Run, accelerator, finished
+
+VAE_CONFIG = {
+    "_class_name": "AutoencoderKL", "act_fn": "silu", "in_channels": 3, "out_channels": 3, "latent_channels": 4, "sample_size": 128,
+    "block_out_channels": [32, 64, 128, 128], "layers_per_block": 1, "norm_num_groups": 8,
+    "down_block_types": ["DownEncoderBlock2D"] * 4, "up_block_types": ["UpDecoderBlock2D"] * 4,
+}
+HELD_OUT = 12                                                  # the first pictures of a folder are never trained on
+
+
+class AutoencoderLoss(nn.Module):
+    """How far a picture comes back changed: in its values and in its edges, at two sizes."""
+
+    def __init__(self, vae):
+        super().__init__()
+        self.vae = vae
+
+    def forward(self, pictures, noise):
+        """pictures (B, 3, H, W), -1 .. 1; noise (B, 4, H / 8, W / 8)"""
+        mean, logvar = self.vae.encode(pictures)
+        kl = 0.5 * (mean**2 + logvar.exp() - 1 - logvar).mean()
+        decoded = self.vae.decode(mean + torch.exp(0.5 * logvar) * noise)
+        return closeness(decoded, pictures) + 1e-5 * kl
+
+
+def closeness(a, b):
+    loss = F.l1_loss(a, b) + 2 * F.mse_loss(a, b)
+    for size in (1, 2):
+        a, b = (a, b) if size == 1 else (F.avg_pool2d(a, 2), F.avg_pool2d(b, 2))
+        for dim in (2, 3):
+            loss = loss + 0.5 * F.l1_loss(a.diff(dim=dim), b.diff(dim=dim))
+    return loss
+
+
+def train_vae(folder: Path, pictures: int, length: Length, progress=None):
+    """Half of the batches hold four pictures of half the size instead of one: they cost the same."""
+    with accelerator().local_main_process_first():             # it paints, the others wait and find everything there
+        data = painted(folder / "data", pictures, progress=progress)
+    if torch.cuda.is_available():
+        data = torch.from_numpy(np.ascontiguousarray(data)).cuda()
+    torch.manual_seed(0)
+    run = Run(folder / "vae", AutoencoderLoss(start_simple(AutoencoderKL(VAE_CONFIG))), length)
+    held_out = to_tensor(data[:HELD_OUT]).to(run.accelerator.device)
+
+    def batch(rng, done):
+        small = done < 0.4
+        chosen = rng.integers(HELD_OUT, len(data), length.batch_size * (4 if small else 1))
+        batch = to_tensor(data[chosen])
+        batch = F.avg_pool2d(batch, 2) if small else batch
+        return [batch, torch.randn(len(batch), 4, batch.shape[2] // 8, batch.shape[3] // 8)]
+
+    run.go(batch, sheet=lambda losses: reconstructions(losses.vae, held_out))
+
+
+def trained_vae(folder):
+    return finished(folder / "vae", AutoencoderLoss(AutoencoderKL(VAE_CONFIG))).vae
+
+
+def start_simple(vae):
+    """Begin as a nearly linear map: every residual branch adds nothing yet, sizes change by averaging and repeating.
+
+    From there colours are right within a few hundred pictures; from the usual random start it takes thousands.
+    """
+    for module in vae.modules():
+        if isinstance(module, ResnetBlock2D):
+            nn.init.zeros_(module.conv2.weight)
+            if isinstance(module.conv_shortcut, nn.Conv2d):
+                nn.init.orthogonal_(module.conv_shortcut.weight)
+        elif isinstance(module, Attention):
+            nn.init.zeros_(module.to_out[0].weight)
+        elif isinstance(module, (Downsample2D, Upsample2D)):
+            down, each = isinstance(module, Downsample2D), range(module.conv.in_channels)
+            nn.init.zeros_(module.conv.weight)
+            with torch.no_grad():
+                module.conv.weight[each, each, slice(0, 2) if down else 1, slice(0, 2) if down else 1] = 0.25 if down else 1.0
+    with torch.no_grad():                                      # and hardly any noise on the latents
+        vae.quant_conv.weight[4:] = 0
+        vae.quant_conv.bias[4:] = -6
+    return vae
+
+
+def to_tensor(pictures):
+    """(B, H, W, 3) bytes, an array or on a GPU -> (B, 3, H, W), -1 .. 1"""
+    pictures = pictures if torch.is_tensor(pictures) else torch.from_numpy(np.array(pictures))
+    return pictures.permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+@torch.no_grad()
+def reconstructions(vae, pictures):
+    """Pictures above, what the autoencoder makes of them below."""
+    decoded = vae.decode(vae.encode(pictures)[0]).clamp(-1, 1)
+    print(f"autoencoder: {psnr(decoded, pictures).mean():.2f} dB", flush=True)
+    rows = [torch.cat(list(batch), dim=2) for batch in (pictures, decoded)]
+    return Image.fromarray(((torch.cat(rows, dim=1) + 1) * 127.5).round().byte().permute(1, 2, 0).cpu().numpy())
+
+
+def psnr(a, b):
+    """Peak signal-to-noise ratio of each of B pictures, -1 .. 1, in decibels: (B,)"""
+    return -10 * torch.log10((a - b).square().mean(dim=(1, 2, 3)) / 4)
+
+
+@torch.no_grad()
+def encoded(folder, vae, count, size, first, progress=None):
+    """The latents of painted pictures, (count, 4, h / 8, w / 8), made once for an encoder."""
+    key = f"{sum(p.double().abs().sum() for p in vae.encoder.parameters()):.6f}"
+    file = folder / "data" / f"latents-{size[0]}x{size[1]}-{first}-{count}-{key}.pt"
+    if not file.exists():
+        data = painted(folder / "data", count, size, first, progress)
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        starts = range(0, count, 100)
+        parts = [vae.to(device).encode(to_tensor(data[start:start + 100]).to(device))[0].cpu()
+                 for start in (progress(starts, len(starts), "encoding") if progress else starts)]
+        torch.save(torch.cat(parts), file.with_suffix(".part"))
+        file.with_suffix(".part").rename(file)
+        vae.cpu()
+    return torch.load(file, weights_only=True)
+
+
+@torch.no_grad()
+def centre(vae, mean, std):
+    """Shift and stretch the latents so that each channel has mean 0 and all have the same spread, and pictures stay
+    what they were: the two 1x1 convolutions between encoder and decoder take it up. One number, the scaling
+    factor, then makes the spread 1, as in Stable Diffusion."""
+    spread = std.mean()
+    stretch = spread / std
+    vae.quant_conv.weight[:4] *= stretch[:, None, None, None]
+    vae.quant_conv.bias[:4] = (vae.quant_conv.bias[:4] - mean) * stretch
+    vae.quant_conv.bias[4:] += 2 * stretch.log()
+    vae.post_quant_conv.bias += (vae.post_quant_conv.weight[:, :, 0, 0] @ mean)
+    vae.post_quant_conv.weight /= stretch[None, :, None, None]
+    vae.config["scaling_factor"] = float(1 / spread)

@@ -1,0 +1,288 @@
+"""The engine in a real browser, on a page of its own: the pictures are Python's, and what goes wrong is said clearly."""
+import subprocess
+import sys
+import threading
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+from diffusers import DPMSolverMultistepScheduler, EulerDiscreteScheduler
+from playwright.sync_api import sync_playwright
+from walk import ROOT
+
+import browser
+import serve
+from sdscope import StableDiffusion
+from sdscope.checkpoint import find_model, read_config
+from sdscope.web import export_web
+
+CONFIG = read_config(find_model("postcard") / "scheduler/scheduler_config.json")
+SCHEDULERS = {
+    "ddim": lambda: None,  # the model's own
+    "euler": lambda: EulerDiscreteScheduler.from_config(CONFIG),
+    "dpm++": lambda: DPMSolverMultistepScheduler.from_config(CONFIG),
+}
+PROMPTS = ["painting depicting the sea, sunrise, ship", "a red castle in the snow at night", "windmill, green field, pixel art",
+           "a watercolor of a hot air balloon over the desert", "日の出の海、xylophone 😀 <|endoftext|>"]
+SIZES = [(128, 128), (128, 128), (192, 128), (96, 160)]
+
+# window.opened: the engine; paint(settings): its picture as numbers, and how often onStep was called
+OPEN = """async options => {
+  window.opened = openEngine(options)
+  window.paint = async settings => {
+    const steps = []
+    const { image } = await opened.paint(settings, { onStep: step => steps.push(step) }).finished
+    return { pixels: [...image.data], width: image.width, height: image.height, steps: steps.length }
+  }
+  const { device, threads } = await opened.load()
+  return { device, threads }
+}"""
+FAIL = "options => openEngine(options).load().then(() => null, ({ code, message }) => ({ code, message }))"
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # diffusers and numpy
+
+
+@pytest.fixture(scope="module")
+def postcard():
+    return StableDiffusion.from_pretrained("postcard", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def site(postcard, tmp_path_factory):
+    """A page with nothing but the engine, built as the deck is, and the model beside it"""
+    folder = tmp_path_factory.mktemp("site")
+    vite = [ROOT / "node_modules/.bin/vite", "build", "tests/browser/engine", "--config", "vite.config.ts", "--base", "./", "--outDir", folder, "--logLevel", "error"]
+    subprocess.run([ROOT / ".venv/bin/node", *vite], cwd=ROOT, check=True, stdout=sys.stderr)
+    export_web(postcard, folder / "model")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    with sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=browser.find(), args=browser.FLAGS)
+        yield found
+        found.close()
+
+
+@pytest.fixture
+def visit(chromium, site):
+    """visit() -> a page of a reader who was never here; headers: what the host sends"""
+    contexts, servers = [], []
+
+    def visit(headers=serve.ISOLATION):
+        server = serve.make_server(site, prefix="/some/sub/path/", headers=headers)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        servers.append(server)
+        contexts.append(chromium.new_context())
+        page = contexts[-1].new_page()
+        go(page, f"http://localhost:{server.server_port}/some/sub/path/")
+        return page
+
+    yield visit
+    for context in contexts:
+        context.close()
+    for server in servers:
+        server.shutdown()
+
+
+def go(page, address):
+    page.goto(address)
+    page.wait_for_function("'openEngine' in window")
+
+
+@contextmanager
+def scheduled(pipe, scheduler):
+    own = pipe.scheduler
+    pipe.scheduler = scheduler or own
+    yield pipe
+    pipe.scheduler = own
+
+
+def pixels(picture):
+    return np.array(picture["pixels"]).reshape(picture["height"], picture["width"], 4)[..., :3].astype(float)
+
+
+def psnr(ours, theirs):
+    return 10 * np.log10(255**2 / max(((pixels(ours) - np.asarray(theirs)) ** 2).mean(), 1e-9))
+
+
+def painted(postcard):
+    return postcard(PROMPTS[0], num_inference_steps=4, seed=42)
+
+
+def test_twenty_pictures_equal_pythons(visit, postcard):
+    """All schedulers and sizes, negative prompts, with and without guidance, many steps and few"""
+    page, found = visit(), {}
+    page.evaluate(OPEN, {})
+    for i in range(20):
+        prompt, (width, height), name = PROMPTS[i % 5], SIZES[i % 4], list(SCHEDULERS)[i % 3]
+        seed, steps, guidance, negative = 1000 * i**3, [3, 6, 12][i % 3 - 1], [5, 7.5, 1][i % 7 % 3], ["", "night, pencil sketch"][i % 2]
+        ours = page.evaluate("settings => paint(settings)", dict(
+            prompt=prompt, negativePrompt=negative, seed=seed, steps=steps, guidance=guidance, scheduler=name, width=width, height=height))
+        with scheduled(postcard, SCHEDULERS[name]()) as pipe:
+            found[i, name, width, steps] = psnr(ours, pipe(prompt, negative, height, width, steps, guidance, seed))
+    assert len(found) == 20 and {case: value for case, value in found.items() if value < 40} == {}
+
+
+def test_what_a_run_shows(visit, postcard):
+    page = visit()
+    page.evaluate(OPEN, {})
+    seen = page.evaluate("""async () => {
+      const told = {}, steps = []
+      const settings = { prompt: 'a ship', seed: 1, steps: 3, width: 96, attention: true, features: true, images: true }
+      const run = opened.paint(settings, { onTokens: (...x) => told.tokens = x, onEmbeddings: (...x) => told.embeds = x, onStep: s => steps.push(s) })
+      const result = await run.finished, last = steps[2]
+      const image = await opened.decode(last.x0)
+      return {
+        words: told.tokens[0].words.map(w => w.word), negative: told.tokens[1].words, embeds: told.embeds.map(x => x.dims), t: steps.map(s => s.t),
+        latents: last.latents.dims, x0: [...last.x0.data], same: image.data.every((value, i) => value === last.image.data[i]),
+        maps: Object.values(last.attention).map(x => x.dims), sum: last.attention['mid_block.attentions.0'].data.reduce((a, b) => a + b),
+        features: last.features.conv_in.dims, size: [result.image.width, result.image.height], unknown: (await opened.tokenize('a xylophone')).unknown,
+      }
+    }""")
+    steps = []
+    postcard("a ship", width=96, num_inference_steps=3, seed=1, callback=steps.append)
+    assert seen["t"] == [step["t"] for step in steps]
+    assert np.allclose(seen["x0"], steps[2]["pred_x0"].flatten(), atol=1e-3)
+    assert (seen["words"], seen["negative"], seen["unknown"]) == (["a", "ship"], [], ["xylophone"])
+    assert seen["embeds"] == [[77, 128]] * 2 and seen["latents"] == [4, 16, 12] and seen["features"] == [16, 12]
+    assert seen["same"] and seen["size"] == [96, 128]
+    assert [77, 16, 12] in seen["maps"] and [77, 2, 2] in seen["maps"]
+    assert seen["sum"] == pytest.approx(4, abs=1e-3)  # in each of 2 x 2 places the 77 add up to 1
+
+
+def test_cancel_and_the_next_run(visit, postcard):
+    page = visit()
+    page.evaluate(OPEN, {})
+    seen = page.evaluate("""async settings => {
+      const counts = [0, 0]
+      const first = opened.paint({ ...settings, steps: 500 }, { onStep: () => ++counts[0] === 3 && first.cancel() })
+      const ended = await first.finished
+      const second = opened.paint({ ...settings, steps: 500 }, { onStep: () => ++counts[1] === 3 && next() })
+      let next, third = new Promise(resolve => next = () => resolve(opened.paint(settings).finished))
+      const { image } = await third
+      return { ended, replaced: await second.finished, counts, pixels: [...image.data], width: image.width, height: image.height }
+    }""", dict(prompt=PROMPTS[0], steps=4, seed=42))
+    assert seen["ended"] is None and seen["replaced"] is None
+    assert all(3 <= count <= 6 for count in seen["counts"])  # it is heard before the next step, or the one after
+    assert psnr(seen, painted(postcard)) >= 40
+
+
+def test_the_second_visit_needs_no_network_for_the_model(visit, postcard):
+    page = visit()
+    page.evaluate(OPEN, {})
+    page.evaluate("opened.close()")
+    asked = []
+    page.route("**/model/*", lambda route: (asked.append(route.request.url), route.abort()))
+    page.route("**/*.wasm", lambda route: (asked.append(route.request.url), route.abort()))
+    page.reload()
+    page.wait_for_function("'openEngine' in window")
+    page.evaluate(OPEN, {})
+    assert psnr(page.evaluate("settings => paint(settings)", dict(prompt=PROMPTS[0], seed=42, steps=4)), painted(postcard)) >= 40
+    assert [url.rpartition("/")[2] for url in asked] == ["model.json"]  # whether there is a newer one; there is no answer
+
+
+def test_a_host_that_isolates_no_page(visit, postcard):
+    page = visit(headers={})
+    assert page.evaluate(OPEN, {}) == dict(device="wasm", threads=1)
+    assert psnr(page.evaluate("settings => paint(settings)", dict(prompt=PROMPTS[0], seed=42, steps=4)), painted(postcard)) >= 40
+
+
+def test_threads_on_an_isolated_page(visit):
+    page = visit()
+    cores = page.evaluate("navigator.hardwareConcurrency")
+    assert page.evaluate(OPEN, {}) == dict(device="wasm", threads=min(4, cores))
+
+
+def test_the_download_tells_its_progress(visit, site):
+    page = visit()
+    told = page.evaluate("async () => { const told = []; await openEngine({ onProgress: (...x) => told.push(x) }).load(); return told }")
+    wasm = next((site / "assets").glob("ort-wasm-simd-threaded-*.wasm"))
+    total = sum(path.stat().st_size for path in [wasm, *(site / "model").iterdir()] if path.name != "model.json")
+    assert told == sorted(told) and told[-1] == [total, total] and len(told) > 10
+
+
+def answer(page, name, **options):
+    page.route(f"**/{name}", lambda route: route.fulfill(**options))
+
+
+def test_a_damaged_file(visit, site):
+    page, damaged = visit(), bytearray((site / "model/unet.onnx").read_bytes())
+    damaged[1_000_000] ^= 1
+    answer(page, "unet.onnx", body=bytes(damaged))
+    error = page.evaluate(FAIL, {})
+    assert error["code"] == "corrupt-file" and "unet.onnx is damaged" in error["message"]
+    page.unroute("**/unet.onnx")
+    assert page.evaluate(FAIL, {}) is None  # the good one is taken
+
+
+def test_a_missing_file(visit):
+    page = visit()
+    answer(page, "vae_decoder.onnx", status=404)
+    error = page.evaluate(FAIL, {})
+    assert error["code"] == "missing-file" and "vae_decoder.onnx is missing" in error["message"]
+    assert page.evaluate(FAIL, dict(model="nowhere/"))["code"] == "missing-file"
+
+
+def test_no_network_on_the_first_visit(visit):
+    page = visit()
+    page.route("**/model/*", lambda route: route.abort())
+    assert page.evaluate(FAIL, {})["code"] == "no-network"
+
+
+def test_a_failed_load_can_be_tried_again(visit):
+    page = visit()
+    page.route("**/model/*", lambda route: route.abort())
+    page.evaluate("window.opened = openEngine()")
+    assert page.evaluate("opened.load().catch(error => error.code)") == "no-network"
+    page.unroute("**/model/*")
+    assert page.evaluate("opened.load().then(({ device }) => device)") == "wasm"
+
+
+@pytest.mark.parametrize("what, code", [
+    ("delete window.WebAssembly", "no-webassembly"),
+    ("WebAssembly.validate = () => false", "no-webassembly"),
+    ("delete window.Worker", "no-worker"),
+    ("window.Worker = class extends Worker { constructor() { super('nowhere.js') } }", "no-worker"),
+])
+def test_a_browser_that_cannot(visit, what, code):
+    page = visit()
+    page.evaluate(f"() => {{ {what} }}")
+    error = page.evaluate(FAIL, {})
+    assert error["code"] == code and error["message"].endswith(".")
+
+
+def test_memory_that_runs_out(visit):
+    """A picture for which no browser has room: an error, and afterwards the engine works again"""
+    page = visit()
+    page.evaluate(OPEN, {})
+    huge = dict(prompt="a ship", width=2048, height=2048, steps=1, guidance=1)
+    assert page.evaluate("settings => paint(settings).catch(error => error.code)", huge) == "no-memory"
+    assert page.evaluate("settings => paint(settings)", dict(prompt="a ship", steps=1))["steps"] == 1
+
+
+def test_wrong_settings(visit):
+    page = visit()
+    page.evaluate(OPEN, {})
+    error = page.evaluate("paint({ prompt: 'a ship', width: 100 }).catch(({ code, message }) => ({ code, message }))")
+    assert error["code"] == "settings" and "multiples of 8" in error["message"]
+
+
+def test_nothing_is_fetched_before_load(visit):
+    page, asked = visit(), []
+    page.on("request", lambda request: asked.append(request.url))
+    page.evaluate("() => { openEngine() }")
+    page.wait_for_timeout(300)
+    assert asked == []
+
+
+def test_nothing_typed_leaves_the_page(visit):
+    """Neither from the page nor from the engine's worker"""
+    page = visit()
+    page.evaluate(OPEN, {})
+    send = """() => new Promise(resolve => {
+      addEventListener('securitypolicyviolation', event => resolve(event.effectiveDirective))
+      fetch('https://example.org/?prompt=a+ship').then(() => resolve('sent'))
+    })"""
+    assert [place.evaluate(send) for place in (page, page.workers[0])] == ["connect-src"] * 2

@@ -1,0 +1,306 @@
+"""Training Postcard: a loop that can be killed, processes that agree, every stage once, the judge, the evaluation."""
+import json
+import os
+import subprocess
+import sys
+from contextlib import nullcontext
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+from transformers import CLIPTokenizer
+
+from sdscope import SdscopeError, StableDiffusion
+from sdscope.postcard import data, evaluate as evaluation, run, train, train_diffusion, train_text, train_vae
+from sdscope.postcard.evaluate import diversity, evaluate, frechet, held_out_scenes, wilson
+from sdscope.postcard.judge import Judge, verdict
+from sdscope.postcard.run import Length, Run
+from sdscope.postcard.scene import Scene, Thing, attributes
+from sdscope.postcard.tokenizer import train_tokenizer
+from sdscope.vae import AutoencoderKL
+
+
+class Fit(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.linear = nn.Linear(4, 1)
+
+    def forward(self, x, noise):
+        return (self.linear(x + 0.1 * noise) - x.sum(dim=1, keepdim=True)).pow(2).mean()
+
+
+def batch(rng, done):
+    return [torch.from_numpy(rng.standard_normal((8, 4), dtype=np.float32)), torch.randn(8, 4)]
+
+
+def test_a_killed_run_goes_on_as_if_nothing_had_happened(tmp_path, monkeypatch):
+    length = Length(steps=60, batch_size=8, lr=0.1)
+    Run(tmp_path / "whole", Fit(), length).go(batch)
+
+    broken = Run(tmp_path / "broken", Fit(), length)
+    monkeypatch.setattr(run, "SAVE_EVERY", -1)                 # a checkpoint after every step
+
+    def killed(rng, done):
+        if done >= 0.5:
+            raise KeyboardInterrupt
+        return batch(rng, done)
+
+    with pytest.raises(KeyboardInterrupt):
+        broken.go(killed)
+    Run(tmp_path / "broken", Fit(), length).go(batch)
+
+    whole, broken = (torch.load(tmp_path / name / "last.pt", weights_only=True) for name in ("whole", "broken"))
+    assert whole["step"] == broken["step"] == 60
+    for part in ("losses", "average"):
+        assert all(torch.equal(a, b) for a, b in zip(whole[part].values(), broken[part].values()))
+    assert len((tmp_path / "whole" / "log.jsonl").read_text().splitlines()) == 1
+
+
+def test_pictures_of_a_childhood(tmp_path):
+    Run(tmp_path, Fit(), Length(60, 8, 0.1)).go(batch, sheet=lambda average: Image.new("RGB", (1, 1)))
+    assert sorted(file.name for file in tmp_path.glob("*.png")) == [f"sheet-{step:06d}.png" for step in (0, 25, 50, 60)]
+
+
+def test_by_the_clock(tmp_path):
+    fit = Run(tmp_path, Fit(), Length(1, 8, 0.1, minutes=0.002))
+    fit.go(batch)
+    assert fit.done() == 1 and fit.seconds >= 0.12
+
+
+def test_the_average_leans_on_the_last_part(tmp_path):
+    """After 100 steps of a parameter that counts 1, 2, 3 ..., it is near 95: 17 in 18 parts of the way."""
+    fit = Run(tmp_path, Fit(), Length(1, 8, 0.1))
+    for fit.step in range(1, 101):
+        nn.init.constant_(fit.plain.linear.bias, fit.step)
+        fit.keep_average()
+    assert abs(fit.average.linear.bias.item() - 100 * 18 / 19) < 1.5
+
+
+def test_the_learning_rate_goes_up_stays_and_falls():
+    rates = [run.learning_rate(step, step / 1000) for step in range(1000)]
+    assert rates[0] == 1 / 200 and max(rates) == 1 == rates[250]
+    assert all(a >= b for a, b in zip(rates[300:], rates[301:])) and rates[-1] < 0.011
+
+
+TWO = """
+import sys
+from pathlib import Path
+import torch
+from torch import nn
+from sdscope.postcard.run import Length, Run
+torch.manual_seed(0)
+class Fit(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.linear = nn.Conv2d(1, 4, 3), nn.Linear(16, 1)
+    def forward(self, x, noise):
+        return (self.linear(torch.tanh(self.conv(x + 0.1 * noise)).flatten(1)) - x.mean(dim=(1, 2, 3))[:, None]).pow(2).mean()
+def batch(rng, done):
+    return [torch.from_numpy(rng.standard_normal((4, 1, 4, 4), dtype="float32")), torch.randn(4, 1, 4, 4)]
+Run(Path(sys.argv[1]), Fit(), Length(100, 4, 1e-2)).go(batch)
+"""
+
+
+def test_two_processes_do_what_one_does(tmp_path):
+    (tmp_path / "two.py").write_text(TWO)
+    env = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "0", "--rdzv_backend", "c10d", "--rdzv_endpoint", "localhost:0"]
+    for command, name in (([sys.executable], "one"), (launcher, "two")):
+        subprocess.run([*command, str(tmp_path / "two.py"), str(tmp_path / name)], env=env, check=True, capture_output=True)
+    one, two = ([json.loads(line)["loss"] for line in (tmp_path / name / "log.jsonl").read_text().splitlines()] for name in ("one", "two"))
+    assert len(one) == 2 and one[0] > 1.5 * one[1]
+    assert np.allclose(one, two, rtol=1e-3)
+    assert json.loads((tmp_path / "two" / "cost.json").read_text())["processes"] == 2
+
+
+# ---------------------------------------------------------------------------- data
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    """One process, and few captions for the tokenizer"""
+    monkeypatch.setattr(data, "workers", lambda jobs: nullcontext())
+    monkeypatch.setattr(data, "train_tokenizer", partial(train_tokenizer, captions=300))
+
+
+def test_what_was_made_is_not_made_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(data, "CHUNK", 3)
+    made = []
+
+    def make(start):
+        made.append(start)
+        if start == 3 and len(made) < 3:
+            raise KeyboardInterrupt
+        return np.arange(start, start + 3)
+
+    with pytest.raises(KeyboardInterrupt):
+        data.made(tmp_path, "numbers-0", 7, make, None)
+    for _ in range(2):
+        assert data.made(tmp_path, "numbers-0", 7, make, None).tolist() == list(range(7))
+    assert data.made(tmp_path, "numbers-0", 4, make, None).tolist() == list(range(4))
+    assert made == [0, 3, 3, 6]
+    assert {file.name for file in tmp_path.iterdir()} == {"numbers-0-7.npy", "cost.jsonl"}
+
+
+def test_pictures_and_their_labels_belong_together(tmp_path, monkeypatch):
+    monkeypatch.setattr(data, "CHUNK", 4)
+    pictures, labels, ids = (make(tmp_path, 4, first=data.JUDGE) for make in (data.painted, data.labelled, data.captioned))
+    scene = data.scene_of(data.JUDGE + 2)
+    assert pictures[2].tobytes() == data.paint(scene).tobytes()
+    assert labels[2].tolist() == data.labels(scene)
+    assert ids.shape == (4, data.CAPTIONS, 77)
+
+
+def test_nothing_held_out_is_trained_on_or_missing_from_the_evaluation():
+    assert not any(data.scene_of(data.TRAINING + i).held_out for i in range(300))
+    assert all(scene.held_out for scene in held_out_scenes(50))
+
+
+# ---------------------------------------------------------------------------- the stages
+
+@pytest.fixture
+def tiny(monkeypatch):
+    """Networks of next to nothing"""
+    for config, changes in ((train_vae.VAE_CONFIG, dict(block_out_channels=[8] * 4, norm_num_groups=4)),
+                            (train_diffusion.UNET_CONFIG, dict(block_out_channels=[8] * 4, norm_num_groups=4, attention_head_dim=[1] * 4, cross_attention_dim=16, layers_per_block=1)),
+                            (train_text.TEXT_CONFIG, dict(hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=1, projection_dim=16))):
+        for key, value in changes.items():
+            monkeypatch.setitem(config, key, value)
+    monkeypatch.setattr(train_diffusion, "PROMPTS", train_diffusion.PROMPTS[:2])
+    monkeypatch.setattr(data, "CHUNK", 20)
+    for name in ("SIZES", "LARGE"):
+        sizes = getattr(train_diffusion, name)
+        for module in (train, train_diffusion):
+            monkeypatch.setattr(module, name, {size: 0.25 for size in list(sizes)[:2]})
+
+
+def test_every_stage_and_the_evaluation(tmp_path, tiny, monkeypatch):
+    lengths = {name: Length(2, 4, 1e-3) for name in train.STAGES}
+    train.paint_all(tmp_path, 80, large=True)
+    painted = {file.name for file in (tmp_path / "data").glob("*.npy")}
+    train.train_all(tmp_path, 80, lengths)
+    assert {file.name for file in (tmp_path / "data").glob("*.npy")} == painted                # nothing was missing
+    for name in train.STAGES:
+        assert json.loads((tmp_path / name / "cost.json").read_text())["steps"] == 2
+    sheet = Image.open(tmp_path / "diffusion" / "sheet-000002.png")
+    assert sheet.size == (4 * 132 - 4, 128)
+    assert StableDiffusion.from_pretrained(tmp_path / "model")("a ship", seed=1, num_inference_steps=1).size == (128, 128)
+
+    monkeypatch.setattr(evaluation, "GUIDANCE", (1.0, 5.0))
+    evaluate(tmp_path, str(tmp_path / "model"), tmp_path / "postcard.json", count=3, prompts=1, seeds=2)
+    result = json.loads((tmp_path / "postcard.json").read_text())
+    assert [row["scale"] for row in result["guidance"]] == [1.0, 5.0]
+    for part in (result["painter"], result["autoencoder"], result["guidance"][0]["accuracy"]):
+        right, low, high, n = part["place"]
+        assert 0 <= low <= right <= high <= 1 and n == 3
+    assert result["autoencoder"]["psnr"] > 0 and result["guidance"][0]["diversity"] >= 0 and result["guidance"][0]["frechet"] > -0.01
+
+
+def test_what_must_be_there_first(tmp_path):
+    with pytest.raises(SdscopeError, match="train judge"):
+        evaluate(tmp_path, "postcard", tmp_path / "out.json")
+    with pytest.raises(SdscopeError, match="no folder"):
+        evaluate(tmp_path, "postcard", tmp_path / "nowhere" / "out.json")
+    with pytest.raises(SdscopeError, match="train vae"):
+        train_diffusion.train_diffusion(tmp_path, 100, Length(1, 1, 1e-3))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_of_another_network_is_refused(tmp_path):
+    Run(tmp_path, Fit(), Length(1, 8, 0.1)).go(batch)
+    with pytest.raises(SdscopeError, match="another network"):
+        Run(tmp_path, nn.Linear(2, 2), Length(1, 8, 0.1))
+
+
+def test_centring_the_latents_leaves_pictures_as_they_are():
+    torch.manual_seed(0)
+    vae = AutoencoderKL(train_vae.VAE_CONFIG).eval()
+    with torch.no_grad():
+        pictures = torch.rand(4, 3, 64, 64) * 2 - 1
+        before, _ = vae.encode(pictures)
+        decoded = vae.decode(before)
+        mean, std = before.mean(dim=(0, 2, 3)), before.std(dim=(0, 2, 3))
+        train_vae.centre(vae, mean, std)
+        after, _ = vae.encode(pictures)
+    assert torch.allclose(vae.decode(after), decoded, atol=1e-4)
+    assert after.mean(dim=(0, 2, 3)).abs().max() < 1e-4
+    assert torch.allclose(after.std(dim=(0, 2, 3)) * vae.config.scaling_factor, torch.ones(4), atol=1e-3)
+
+
+def test_what_is_saved_opens_in_diffusers_and_here(tmp_path):
+    from diffusers import StableDiffusionPipeline
+    train_tokenizer(tmp_path / "made", captions=500)
+    tokenizer = CLIPTokenizer.from_pretrained(tmp_path / "made")
+    torch.manual_seed(0)
+    parts = tokenizer, train_text.new_text_encoder(tokenizer).eval(), train_diffusion.UNet2DConditionModel(train_diffusion.UNET_CONFIG).eval()
+    vae = AutoencoderKL(train_vae.VAE_CONFIG | {"scaling_factor": 0.5}).eval()
+    folder = tmp_path / "model"
+    train_diffusion.save_model(folder, *parts, vae)
+    assert json.loads((folder / "vae" / "config.json").read_text())["scaling_factor"] == 0.5
+    assert sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) < 40e6
+    ours = StableDiffusion.from_pretrained(folder)("a ship", seed=3, num_inference_steps=2)
+    theirs = StableDiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32)
+    theirs.set_progress_bar_config(disable=True)
+    picture = theirs("a ship", generator=torch.Generator().manual_seed(3), num_inference_steps=2, guidance_scale=5.0).images[0]
+    assert isinstance(ours, Image.Image) and ours.tobytes() == picture.tobytes()
+
+
+# ---------------------------------------------------------------------------- the judge
+
+def test_a_judge_can_learn(monkeypatch):
+    """It tells the pictures of a small batch apart after a few steps."""
+    from sdscope.postcard.judge import JudgeLoss
+    torch.manual_seed(0)
+    scenes = [Scene("sea", "day", "clear", "vector", (Thing("ship", "red", 1, "left"),), 1), Scene("snow", "night", "clear", "vector", (Thing("cat", "blue", 1, "right"),), 2)]
+    pictures = train_vae.to_tensor(np.stack([np.asarray(data.paint(scene)) for scene in scenes]))
+    labels = torch.tensor([data.labels(scene) for scene in scenes])
+    losses = JudgeLoss()
+    optimizer = torch.optim.AdamW(losses.parameters(), 1e-3)
+    for _ in range(15):
+        optimizer.zero_grad()
+        losses(pictures, labels).backward()
+        optimizer.step()
+    for scene, read in zip(scenes, losses.judge.eval().read(pictures)):
+        assert all(verdict(scene, read).values())
+    assert Judge()(torch.zeros(1, 3, 128, 192)).shape == (1, 256)
+
+
+PAIR = Scene("sea", "day", "clear", "oil", (Thing("house", "red", 1, "left"), Thing("ship", "blue", 1, "right")))
+
+
+@pytest.mark.parametrize("change, wrong", [
+    ({}, set()), ({"first colour": "blue", "second colour": "red"}, {"binding"}), ({"second": "cat"}, {"pair", "left and right", "binding"}),
+    ({"first": "ship", "first colour": "blue", "second": "house", "second colour": "red"}, {"left and right"}), ({"time": "night"}, {"time"})])
+def test_verdicts_on_two_things(change, wrong):
+    answers = verdict(PAIR, attributes(PAIR) | change)
+    assert {name for name, right in answers.items() if not right} == wrong
+    assert set(answers) == {"place", "time", "weather", "style", "pair", "left and right", "binding"}
+
+
+def test_verdicts_on_one():
+    three = Scene("sea", "day", "clear", "pencil", (Thing("house", "red", 3),))
+    read = attributes(three) | {"first colour": "blue", "side": "left", "count": 2}
+    assert verdict(three, read) == {"place": True, "time": True, "weather": True, "style": True, "subject": True, "count": False}
+    assert verdict(three, read | {"second": "cat"})["subject"] is False
+
+
+def test_wilson_is_right():
+    """Newcombe 1998, table I: 81 of 263 is 0.2553 to 0.3662; 0 of 20 is 0 to 0.1611"""
+    assert wilson(81, 263) == pytest.approx([0.308, 0.2553, 0.3662, 263], abs=1e-4)
+    assert wilson(0, 20) == pytest.approx([0, 0, 0.1611, 20], abs=1e-4)
+
+
+def test_frechet_distance_of_gaussians():
+    rng = np.random.default_rng(0)
+    a, b = rng.standard_normal((20_000, 2)), rng.standard_normal((20_000, 2)) * [2, 1] + [3, 0]
+    assert frechet(a, a) == pytest.approx(0, abs=1e-6)
+    assert frechet(a, b) == pytest.approx(9 + (2 - 1) ** 2, abs=0.2)
+
+
+def test_the_same_picture_again_is_no_diversity():
+    judge = Judge().eval()
+    one, other = (np.asarray(data.paint(Scene.random(seed))) for seed in (0, 1))
+    assert diversity(judge, [[one, one]]) < 1e-4 < diversity(judge, [[one, other]])
