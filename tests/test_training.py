@@ -110,7 +110,8 @@ def test_two_processes_do_what_one_does(tmp_path):
     env = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "0", "--rdzv_backend", "c10d", "--rdzv_endpoint", "localhost:0"]
     for command, name in (([sys.executable], "one"), (launcher, "two")):
-        subprocess.run([*command, str(tmp_path / "two.py"), str(tmp_path / name)], env=env, check=True, capture_output=True)
+        done = subprocess.run([*command, str(tmp_path / "two.py"), str(tmp_path / name)], env=env, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-3000:]
     one, two = ([json.loads(line)["loss"] for line in (tmp_path / name / "log.jsonl").read_text().splitlines()] for name in ("one", "two"))
     assert len(one) == 2 and one[0] > 1.5 * one[1]
     assert np.allclose(one, two, rtol=1e-3)

@@ -81,14 +81,9 @@ def style_pencil(image, size, scene):
     dark = 1 - np.asarray(grey, dtype=np.float32) / 255
     one, other = hatch(large.size)
     tone = 252 - 84 * dark - 52 * np.clip(1.5 * dark - 0.4, 0, 1) * one - 26 * np.clip(3 * dark - 2, 0, 1) * other
-    edges = trimmed(ImageOps.autocontrast(large).filter(ImageFilter.GaussianBlur(0.7)).filter(ImageFilter.FIND_EDGES)).resize(large.size)
-    lines = edges.filter(ImageFilter.GaussianBlur(0.7)).point(lambda v: 255 - min(175, 4 * max(0, v - 4)))
-    return tinted(smaller(ImageChops.multiply(Image.fromarray(tone.astype("uint8")), lines), size), (255, 251, 242))
-
-
-def trimmed(image):
-    """Without the rim, which FIND_EDGES leaves undefined."""
-    return image.crop((4, 4, image.width - 4, image.height - 4))
+    drawing = smaller(Image.fromarray(tone.astype("uint8")), size)
+    drawing.paste(66, (0, 0), outline(image, size, 2.4))
+    return tinted(drawing, (255, 251, 242))
 
 
 def tinted(grey, paper):
