@@ -63,8 +63,9 @@ figures: $(FIGURES)
 check: $(FIGURES)
 	@.venv/bin/sdscope check
 
-bench: $(INSTALLED)
+bench: $(INSTALLED) $(MODULES)
 	@.venv/bin/python tools/bench.py
+	@.venv/bin/python tools/bench_browser.py
 
 pdf: $(BUILT)
 	@.venv/bin/python tools/browser.py > /dev/null
