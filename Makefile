@@ -53,8 +53,6 @@ test: $(BUILT)
 	@.venv/bin/python tools/browser.py
 	$(call say,The notebooks once more: the same figures and numbers?)
 	@.venv/bin/sdscope check
-	$(call say,The engine that runs the model in the browser)
-	@PATH="$(CURDIR)/.venv/bin:$$PATH" npm test --silent
 	$(call say,The package and the deck)
 	@.venv/bin/python -m pytest
 

@@ -176,7 +176,7 @@ def test_a_kernel_that_dies(tmp_path, make):
     assert files(tmp_path) == {}
 
 
-@pytest.mark.parametrize("stop", [signal.SIGKILL])
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGKILL])
 def test_stopped_half_way_it_leaves_the_last_state_and_goes_on(tmp_path, make, stop):
     notebook(tmp_path, "01_a", f"# one\n{ONE}")
     make()

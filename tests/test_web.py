@@ -204,3 +204,9 @@ def test_the_engines_own_tests():
     path = f"{os.path.abspath('.venv/bin')}:{os.environ['PATH']}"
     found = subprocess.run([shutil.which("npm", path=path), "test"], env=os.environ | dict(PATH=path, NO_COLOR="1"), capture_output=True, text=True)
     assert found.returncode == 0, found.stdout + found.stderr
+
+
+def test_suggestions_are_words_that_the_model_knows(postcard, exported):
+    prompts = exported[1]["prompts"]
+    assert len(set(prompts)) > 40
+    assert all(piece.endswith("</w>") for prompt in prompts for piece in postcard.tokenizer.tokenize(prompt))

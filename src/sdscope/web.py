@@ -87,7 +87,7 @@ def describe(pipe, folder):
     )
 
 
-def suggestions(tokenizer, count=64, tries=20_000):
+def suggestions(tokenizer, count=64, tries=4_000):
     """Captions of Postcard's world in which this tokenizer knows every word: for readers without an idea of their own"""
     texts = (caption(Scene.random(seed), np.random.default_rng(seed)) for seed in range(tries))
     known = (text for text in texts if all(piece.endswith("</w>") for piece in tokenizer.tokenize(text)))
