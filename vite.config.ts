@@ -57,12 +57,22 @@ const securityPolicy: Plugin = {
   transformIndexHtml: () => [{ tag: 'meta', attrs: { 'http-equiv': 'Content-Security-Policy', 'content': POLICY }, injectTo: 'head-prepend' }],
 }
 
+// Beside index.html, because a service worker is responsible for what lies below it. Its version is that of all the files.
+const serviceWorker: Plugin = {
+  name: 'service-worker',
+  apply: 'build',
+  generateBundle(_, bundle) {
+    const version = createHash('sha256').update(Object.keys(bundle).sort().join()).digest('hex').slice(0, 16)
+    this.emitFile({ type: 'asset', fileName: 'sw.js', source: readFileSync('slides/sw.js', 'utf8').replaceAll('VERSION', version) })
+  },
+}
+
 // With these the model may use several threads. tools/serve.py sends them too; a host that does not leaves it one.
 const isolation = { 'Cross-Origin-Opener-Policy': 'same-origin', 'Cross-Origin-Embedder-Policy': 'require-corp' }
 
 export default defineConfig({
   define: { __COMMIT__: JSON.stringify(commit()), __REGIONS__: JSON.stringify(regions()), __ORT__: JSON.stringify(RUNTIMES) },
-  plugins: [securityPolicy],
+  plugins: [securityPolicy, serviceWorker],
   server: { headers: isolation },
   preview: { headers: isolation },
   worker: { format: 'es' },

@@ -40,7 +40,7 @@ def main():
         threads, alone = (visit(chromium, serve.make_server(site, **headers)) for headers in ({}, {"headers": {}}))
         found = dict(megabytes=first_visit(site), load_seconds=threads.evaluate(LOAD), threads=torch.get_num_threads())
         threads.reload()
-        threads.wait_for_function("'openEngine' in window")
+        threads.wait_for_function("() => 'openEngine' in window")
         found["load_again_seconds"] = threads.evaluate(LOAD)
         alone.evaluate(LOAD)
         settings = dict(prompt=PROMPT, seed=SEED, steps=STEPS)
@@ -67,7 +67,7 @@ def visit(chromium, server):
     threading.Thread(target=server.serve_forever, daemon=True).start()
     page = chromium.new_context().new_page()
     page.goto(f"http://localhost:{server.server_port}/")
-    page.wait_for_function("'openEngine' in window")
+    page.wait_for_function("() => 'openEngine' in window")
     return page
 
 

@@ -53,7 +53,7 @@ class Deck:
 
     def settle(self, no, click):
         """Waits until slide `no` stands still at `click`."""
-        self.page.wait_for_function(f"{NAV}?.currentSlideNo === {no} && {NAV}.clicks === {click}")
+        self.page.wait_for_function(f"() => {NAV}?.currentSlideNo === {no} && {NAV}.clicks === {click}")
         self.page.wait_for_timeout(50)  # what a click sets off has begun
         self.page.wait_for_function(SETTLED)
 

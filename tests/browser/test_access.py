@@ -47,7 +47,7 @@ def test_a_slider_by_keyboard(deck, component):
     assert deck.nav("currentSlideNo") == no  # at its end, too
     press("Escape")
     press("ArrowRight")
-    deck.page.wait_for_function(f"location.hash.startsWith('#/{no + 1}')")
+    deck.page.wait_for_function(f"() => location.hash.startsWith('#/{no + 1}')")
 
 
 @pytest.mark.parametrize("component", ["Scrubber", "WordAttention", "SchedulerRace"])
@@ -90,4 +90,4 @@ def test_a_phone_held_upright(deck):
     assert float(said.evaluate("p => parseFloat(getComputedStyle(p).fontSize)")) >= 16
     assert "Say (" not in deck.page.inner_text(".upright .said")
     deck.page.click(".upright [aria-label=On]")
-    deck.page.wait_for_function("location.hash.startsWith('#/3')")
+    deck.page.wait_for_function("() => location.hash.startsWith('#/3')")

@@ -88,7 +88,7 @@ def visit(chromium, site):
 
 def go(page, address):
     page.goto(address)
-    page.wait_for_function("'openEngine' in window")
+    page.wait_for_function("() => 'openEngine' in window")
 
 
 @contextmanager
@@ -177,7 +177,7 @@ def test_the_second_visit_needs_no_network_for_the_model(visit, postcard):
     page.route("**/model/*", lambda route: (asked.append(route.request.url), route.abort()))
     page.route("**/*.wasm", lambda route: (asked.append(route.request.url), route.abort()))
     page.reload()
-    page.wait_for_function("'openEngine' in window")
+    page.wait_for_function("() => 'openEngine' in window")
     page.evaluate(OPEN, {})
     assert psnr(page.evaluate("settings => paint(settings)", dict(prompt=PROMPTS[0], seed=42, steps=4)), painted(postcard)) >= 40
     assert [url.rpartition("/")[2] for url in asked] == ["model.json"]  # whether there is a newer one; there is no answer
