@@ -55,6 +55,7 @@ class Deck:
         """Waits until slide `no` stands still at `click`."""
         self.page.wait_for_function(f"() => {NAV}?.currentSlideNo === {no} && {NAV}.clicks === {click}")
         self.page.wait_for_timeout(50)  # what a click sets off has begun
+        self.page.evaluate("() => new Promise(drawn => requestAnimationFrame(() => requestAnimationFrame(drawn)))")  # so have its fonts
         self.page.wait_for_function(SETTLED)
 
     def walk(self, slides=None):

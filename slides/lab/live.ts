@@ -6,7 +6,7 @@ import { status, useEngine } from './engine'
 
 export const example = { prompt: 'painting depicting the sea, sunrise, ship', seed: 42 }
 
-/** Without `make` a picture is its settings; with it, what it gives from the engine (such as embeddings in between). */
+/** paint({ name: settings or how to make them }): pictures[name], and with `images` pictures['name 1'], … after each step. */
 export function useLive() {
   const pictures = reactive<Record<string, ImageData>>({})
   const says = ref('')
@@ -24,7 +24,13 @@ export function useLive() {
         if (mine !== turn) return
         const asked = typeof settings === 'function' ? await settings(engine) : settings
         const steps = asked.steps ?? 25
-        current = engine.paint(asked, { onStep: ({ i }) => mine === turn && (says.value = `${name}: step ${i + 1} of ${steps}`) })
+        current = engine.paint(asked, {
+          onStep({ i, image }) {
+            if (mine !== turn) return
+            says.value = `${name}: step ${i + 1} of ${steps}`
+            if (image) pictures[`${name} ${i + 1}`] = image
+          },
+        })
         const result = await current.finished
         if (!result) return
         pictures[name] = result.image

@@ -69,7 +69,7 @@ def texts(rng, vocabulary):
         list("日の出の海に浮かぶ船、赤い灯台。한국어"), ["\ufeff", "\u0085", "\u200b", "\u3000", "\u2028"],
         ["😀", "👩\u200d🚀", "🇯🇵", "❤️", "👍🏽"], ["é", "e\u0301", "Å", "\u212b", "İ", "ß", "ﬁ", "Σ", "ΟΔΟΣ", "ǅ", "한"],
         ["'s", "'t", "'re", "'ve", "'m", "'ll", "'d", "don't", "IT'S"], list("0123456789٠²½Ⅷ"),
-        ["<|startoftext|>", "<|endoftext|>", "<|endoftext|"],
+        ["<|startoftext|>", "<|endoftext|>", "<|endoftext|"],  # in other case, alone, the two read them differently
     ]  # fmt: skip
     found = ["", " ", "a ship at sunrise", "painting depicting the sea, sunrise, ship"]
     while len(found) < 10_000:
