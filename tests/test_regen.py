@@ -185,7 +185,10 @@ def test_stopped_half_way_it_leaves_the_last_state_and_goes_on(tmp_path, make, s
     notebook(tmp_path, "02_b", "open('../pid', 'w').write(str(os.getpid()))\nwhile not os.path.exists('../go'):\n    import time; time.sleep(0.1)")
     code = "from sdscope.figures import notebooks; notebooks.unchanging = lambda parameters: repr(parameters).encode()\n"
     code += "from sdscope.cli import main; main()"
-    command = subprocess.Popen([sys.executable, "-c", code, "figures", "--jobs", "2"], cwd=tmp_path, start_new_session=True, stdout=subprocess.PIPE)
+    heard = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell's background job ignores Ctrl-C, and so would its children
+    command = subprocess.Popen(
+        [sys.executable, "-c", code, "figures", "--jobs", "2"], cwd=tmp_path, start_new_session=True, stdout=subprocess.PIPE, preexec_fn=heard
+    )
     wait(lambda: "two" in (tmp_path / ".build/notebooks/01_a/manifest.json").read_text() and notebooks.finished(tmp_path / ".build/notebooks/01_a"))
     wait(lambda: int((tmp_path / "pid").read_text()))
     kernel = int((tmp_path / "pid").read_text())
