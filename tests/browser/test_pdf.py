@@ -3,6 +3,7 @@ import re
 
 import pytest
 from pypdf import PdfReader
+from pypdf.generic import DictionaryObject
 from walk import ROOT
 
 import pdf
@@ -28,17 +29,26 @@ def test_a_page_for_each_slide_and_none_blank(printed, walked):
         assert [round(float(side)) for side in page.mediabox[2:]] == [735, 414]  # 980 x 552 px, in points
 
 
+def fonts(resources):
+    """Of a page, and of what is drawn on it"""
+    yield from (font.get_object() for font in resources.get("/Font", DictionaryObject()).get_object().values())
+    for drawn in resources.get("/XObject", DictionaryObject()).get_object().values():
+        if "/Resources" in drawn.get_object():
+            yield from fonts(drawn.get_object()["/Resources"].get_object())
+
+
 def test_the_fonts_are_in_it(printed):
     """Every font is embedded: a program, or the drawing of each of its letters"""
-    objects = [printed.get_object(i) for i in range(1, len(printed.xref[0]) + 1)]
-    fonts = [o for o in objects if isinstance(o, dict) and o.get("/Type") == "/Font"]
-    drawn = [font for font in fonts if font["/Subtype"] == "/Type3"]
-    for font in drawn:
-        assert font["/CharProcs"]
-    for font in fonts:
-        if font not in drawn and font["/Subtype"] != "/Type0":  # a Type 0 font is made of others, which are seen here too
-            assert {"/FontFile", "/FontFile2", "/FontFile3"} & set(font["/FontDescriptor"].get_object())
-    assert fonts
+    count = 0
+    for page in printed.pages:
+        for font in fonts(page["/Resources"].get_object()):
+            count += 1
+            if font["/Subtype"] == "/Type3":
+                assert font["/CharProcs"]
+            else:
+                font = font["/DescendantFonts"][0].get_object() if "/DescendantFonts" in font else font
+                assert {"/FontFile", "/FontFile2", "/FontFile3"} & set(font["/FontDescriptor"].get_object())
+    assert count > len(printed.pages)
 
 
 def test_slides_show_their_final_state(printed, walked):
