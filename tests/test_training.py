@@ -13,10 +13,11 @@ from PIL import Image
 from torch import nn
 from transformers import CLIPTokenizer
 
-from sdscope import SdscopeError, StableDiffusion
+from sdscope import SdscopeError, StableDiffusion, figures
 from sdscope.postcard import data, evaluate as evaluation, run, train, train_diffusion, train_text, train_vae
 from sdscope.postcard.evaluate import diversity, evaluate, frechet, held_out_scenes, wilson
 from sdscope.postcard.judge import Judge, verdict
+from sdscope.postcard.muon import Muon, orthogonal
 from sdscope.postcard.run import Length, Run
 from sdscope.postcard.scene import Scene, Thing, attributes
 from sdscope.postcard.tokenizer import train_tokenizer
@@ -86,6 +87,34 @@ def test_the_learning_rate_goes_up_stays_and_falls():
     assert all(a >= b for a, b in zip(rates[300:], rates[301:])) and rates[-1] < 0.011
 
 
+def test_muon_makes_matrices_orthogonal():
+    torch.manual_seed(0)
+    for shape in ((64, 32), (32, 64), (48, 48)):
+        values = torch.linalg.svdvals(orthogonal(torch.randn(shape) @ torch.diag(torch.linspace(0.3, 3, shape[1]))))
+        assert values.min() > 0.4 and values.median() > 0.65 and values.max() < 1.25
+
+
+def test_muon_turns_every_direction_at_the_same_pace():
+    """A gradient that is a thousand times larger in one direction moves the weights no further there."""
+    weight = nn.Parameter(torch.zeros(8, 8, 3, 3))
+    gradient = torch.zeros(8, 72)
+    gradient[range(8), range(8)] = torch.tensor([1000.0] + [1.0] * 7) ** 0.5
+    weight.grad = gradient.view_as(weight)
+    Muon([weight], lr=0.1, weight_decay=0.0).step()
+    moved = -weight.detach().view(8, 72)[range(8), range(8)] / (0.1 * 0.2 * 72**0.5)
+    assert moved.min() > 0.6 and moved.max() < 1.25 and weight.count_nonzero() == 8
+
+
+def test_who_is_trained_by_which_optimizer():
+    from sdscope.unet import UNet2DConditionModel
+    model = UNet2DConditionModel(train_diffusion.UNET_CONFIG | dict(block_out_channels=[16] * 4, attention_head_dim=[1] * 4))
+    muon, adamw = run.optimizers_of(model, 1e-3)
+    names = {id(p): name for name, p in model.named_parameters()}
+    by_muon, by_adamw = ({names[id(p)] for group in optimizer.param_groups for p in group["params"]} for optimizer in (muon, adamw))
+    assert not by_muon & by_adamw and by_muon | by_adamw == set(names.values())
+    assert "mid_block.resnets.0.conv1.weight" in by_muon and {"conv_in.weight", "conv_out.weight", "conv_norm_out.weight"} <= by_adamw
+
+
 TWO = """
 import sys
 from pathlib import Path
@@ -101,7 +130,7 @@ class Fit(nn.Module):
         return (self.linear(torch.tanh(self.conv(x + 0.1 * noise)).flatten(1)) - x.mean(dim=(1, 2, 3))[:, None]).pow(2).mean()
 def batch(rng, done):
     return [torch.from_numpy(rng.standard_normal((4, 1, 4, 4), dtype="float32")), torch.randn(4, 1, 4, 4)]
-Run(Path(sys.argv[1]), Fit(), Length(100, 4, 1e-2)).go(batch)
+Run(Path(sys.argv[1]), Fit(), Length(100, 4, 5e-2)).go(batch)
 """
 
 
@@ -188,6 +217,9 @@ def test_every_stage_and_the_evaluation(tmp_path, tiny, monkeypatch):
         assert json.loads((tmp_path / name / "cost.json").read_text())["steps"] == 2
     sheet = Image.open(tmp_path / "diffusion" / "sheet-000002.png")
     assert sheet.size == (4 * 132 - 4, 128)
+    story, sheets = figures.childhood(tmp_path / "model", side=128)
+    assert story["vae"]["steps"] == 2 and story["diffusion"]["sheets"] == [*sheets] == [0, 2]
+    assert [picture.size for picture in sheets[2][:2]] == [(128, 128)] * 2
     assert StableDiffusion.from_pretrained(tmp_path / "model")("a ship", seed=1, num_inference_steps=1).size == (128, 128)
 
     monkeypatch.setattr(evaluation, "GUIDANCE", (1.0, 5.0))

@@ -11,5 +11,6 @@ from .scheduler import spacings, steps_for, timetable, trials
 from .pictures import album, gallery, movie, sizes, social
 from .sheets import Data, Sheet
 from .text import cut_off, embedding, equations, last_tokens, similarity, token_examples, token_strip
+from .training import childhood, growth, price, scores
 from .unet import features, line_by_line, places, skips, unet_ledger
 from .vae import decoder_stages, hundred, roundtrip

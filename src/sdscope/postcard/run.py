@@ -20,9 +20,13 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from .. import SdscopeError
+from .muon import Muon
 
 SAVE_EVERY = 120                                               # seconds
 AVERAGE = 17                                                   # the average leans on the last 5% of the run, however long it is
+
+
+ENDS = ("conv_in", "conv_out", "quant_conv", "embedding", "heads")
 
 
 class Length(NamedTuple):
@@ -43,8 +47,7 @@ class Run:
         folder.mkdir(parents=True, exist_ok=True)
         self.accelerator = accelerator()
         self.step, self.seconds = 0, 0.0
-        optimizer = torch.optim.AdamW([p for p in losses.parameters() if p.requires_grad], lr=length.lr, betas=(0.9, 0.98),
-                                      weight_decay=0.01, fused=True)
+        optimizers = optimizers_of(losses, length.lr)
         state = last_checkpoint(folder)
         if state:
             restore(losses, state["losses"], folder)
@@ -53,16 +56,16 @@ class Run:
         self.average = copy.deepcopy(losses).requires_grad_(False)
         if state:
             self.average.load_state_dict(state["average"])
-        self.losses, self.optimizer = self.accelerator.prepare(losses, optimizer)
-        if state:
-            self.optimizer.load_state_dict(state["optimizer"])
+        self.losses, *self.optimizers = self.accelerator.prepare(losses, *optimizers)
+        for optimizer, kept in zip(self.optimizers, state["optimizers"] if state else ()):
+            optimizer.load_state_dict(kept)
         if length.compile:
             self.losses.compile()
 
     def save(self):
         if self.accelerator.is_main_process:
-            state = dict(losses=self.plain.state_dict(), average=self.average.state_dict(), optimizer=self.optimizer.state_dict(),
-                         step=self.step, seconds=self.seconds)
+            state = dict(losses=self.plain.state_dict(), average=self.average.state_dict(), step=self.step, seconds=self.seconds,
+                         optimizers=[optimizer.state_dict() for optimizer in self.optimizers])
             torch.save(state, self.folder / "last.part")
             (self.folder / "last.part").rename(self.folder / "last.pt")
             device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
@@ -89,7 +92,7 @@ class Run:
             self.draw(sheet)
         while (done := self.done()) < 1:
             begun = time.monotonic()
-            for group in self.optimizer.param_groups:
+            for group in (group for optimizer in self.optimizers for group in optimizer.param_groups):
                 group["lr"] = self.length.lr * learning_rate(self.step, done)
             rng = np.random.default_rng(self.step)
             torch.manual_seed(int(rng.integers(2**62)))
@@ -98,8 +101,9 @@ class Run:
                 loss = self.losses(*(part[mine].to(self.accelerator.device, non_blocking=True) for part in batch(rng, done)))
                 self.accelerator.backward(loss)
             self.accelerator.clip_grad_norm_(self.losses.parameters(), 1.0)
-            self.optimizer.step()
-            self.optimizer.zero_grad()
+            for optimizer in self.optimizers:
+                optimizer.step()
+                optimizer.zero_grad()
             self.step += 1
             self.keep_average()
             recent.append(loss.detach())
@@ -131,6 +135,15 @@ class Run:
             print(f"step {self.step}  {100 * done:.0f}%  loss {loss:.5f}  {self.seconds / self.step:.3f} s a step", flush=True)
             with open(self.folder / "log.jsonl", "a") as log:
                 log.write(json.dumps(dict(step=self.step, loss=round(loss, 6), seconds=round(self.seconds, 2))) + "\n")
+
+
+def optimizers_of(losses, lr):
+    """Muon for the layers between, AdamW for those at the ends, which meet pixels, words and times, and for what is no matrix."""
+    parameters = {name: p for name, p in losses.named_parameters() if p.requires_grad}
+    inner = {name for name, p in parameters.items() if p.ndim > 1 and not any(end in name for end in ENDS)}
+    outer = [p for name, p in parameters.items() if name not in inner]
+    return [Muon([parameters[name] for name in sorted(inner)], lr),
+            torch.optim.AdamW(outer, lr, betas=(0.9, 0.98), weight_decay=0.01, fused=True)]
 
 
 def learning_rate(step, done, warmup=200):

@@ -66,8 +66,8 @@ def paper_edge(size):
 
 
 def style_pixel(image, size, scene):
-    """Big square pixels, 43 along the shorter side, and few shades."""
-    block = round(min(size) / 43)
+    """Big square pixels, 32 along the shorter side, and few shades. Each latent covers two by two of them."""
+    block = round(min(size) / 32)
     columns, rows = (-(-side // block) for side in size)
     small = image.filter(ImageFilter.MedianFilter(5)).resize((columns, rows), Image.HAMMING)
     vivid = Image.blend(small.convert("L").convert("RGB"), small, 1.25).point(lambda v: min(255, round(v / 22) * 22))

@@ -14,6 +14,7 @@ from ..scheduler import DDIM
 from ..unet import UNet2DConditionModel
 from .data import CAPTIONS, TRAINING, captioned, tokenize, tokenizer_in
 from .run import Length, Run, accelerator, finished
+from .story import keep_story
 from .train_text import trained_text_encoder
 from .train_vae import VAE_CONFIG, centre, encoded, trained_vae
 
@@ -72,6 +73,7 @@ def train_diffusion(folder: Path, pictures: int, length: Length, progress=None):
     torch.manual_seed(2)
     run_diffusion(folder, "diffusion", DiffusionLoss(text_encoder, UNet2DConditionModel(UNET_CONFIG)), vae, (data, mean, std), SIZES,
                   length)
+    keep_story(folder)
 
 
 def train_large(folder: Path, pictures: int, length: Length, progress=None):
