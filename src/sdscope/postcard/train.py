@@ -3,7 +3,7 @@
     sdscope train paint        the pictures and captions for all the rest, by all cores
     sdscope train vae          pictures -> latents -> pictures
     sdscope train text         captions -> what they say (a head start for the text encoder)
-    sdscope train diffusion    text encoder and UNet together, on those latents; writes the model
+    sdscope train diffusion    captions and noisy latents -> v, the UNet; writes the model
     sdscope train large        the same model goes on with pictures twice as wide (optional)
     sdscope train judge        a network that reads pictures, for `sdscope evaluate`
 
@@ -22,8 +22,8 @@ from .train_vae import train_vae
 
 STAGES = {"vae": train_vae, "text": train_text, "diffusion": train_diffusion, "large": train_large, "judge": train_judge}
 # what a GPU does in about twenty minutes
-LENGTHS = {"vae": Length(8_000, 64, 1e-3, 5), "text": Length(2_000, 512, 1e-3, 0.5), "diffusion": Length(20_000, 512, 1e-3, 10),
-           "large": Length(4_000, 128, 3e-4, 4), "judge": Length(5_000, 256, 1e-3, 2.5)}
+LENGTHS = {"vae": Length(8_000, 64, 2e-3, 5), "text": Length(2_000, 512, 2e-3, 0.5), "diffusion": Length(20_000, 512, 3e-3, 10),
+           "large": Length(4_000, 128, 1e-3, 4), "judge": Length(5_000, 256, 1e-3, 2.5)}
 
 
 def train_all(folder: Path, pictures: int, lengths: dict[str, Length], progress=None):

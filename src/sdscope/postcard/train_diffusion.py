@@ -1,4 +1,7 @@
-"""The diffusion model: text encoder and UNet together, in the latents of the autoencoder."""
+"""The diffusion model: the UNet, told by the text encoder what to paint, in the latents of the autoencoder.
+
+Both stay as they are meanwhile, as in Stable Diffusion.
+"""
 import copy
 import json
 from pathlib import Path
@@ -18,10 +21,10 @@ from .story import keep_story
 from .train_text import trained_text_encoder
 from .train_vae import VAE_CONFIG, centre, encoded, trained_vae
 
-# Stable Diffusion 2 with a fifth to a tenth of its channels: two layers in a block, heads of 64, attention on the upper three levels
+# Stable Diffusion 2 with a fifth to a tenth of its channels and one layer in a block instead of two; heads of 64, attention on the upper three levels
 UNET_CONFIG = {
     "_class_name": "UNet2DConditionModel", "act_fn": "silu", "in_channels": 4, "out_channels": 4, "sample_size": 16, "center_input_sample": False,
-    "block_out_channels": [64, 128, 128, 128], "layers_per_block": 2, "attention_head_dim": [1, 2, 2, 2], "cross_attention_dim": 160,
+    "block_out_channels": [64, 128, 128, 128], "layers_per_block": 1, "attention_head_dim": [1, 2, 2, 2], "cross_attention_dim": 160,
     "down_block_types": ["CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"],
     "up_block_types": ["UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"],
     "use_linear_projection": True, "norm_num_groups": 16, "norm_eps": 1e-5, "flip_sin_to_cos": True, "freq_shift": 0,
@@ -33,8 +36,8 @@ SCHEDULER_CONFIG = {
     "skip_prk_steps": True, "trained_betas": None,
 }
 # width and height, and the part of the batches that has them
-SIZES = {(128, 128): 0.7, (192, 128): 0.12, (224, 128): 0.08, (128, 192): 0.1}
-LARGE = {(256, 256): 0.7, (384, 256): 0.12, (448, 256): 0.08, (256, 384): 0.1}
+SIZES = {(128, 128): 0.8, (192, 128): 0.08, (224, 128): 0.06, (128, 192): 0.06}
+LARGE = {(256, 256): 0.8, (384, 256): 0.08, (448, 256): 0.06, (256, 384): 0.06}
 # what the sample sheets ask for: the twelve that the first generation was judged by, then what it could not do
 PROMPTS = (
     "painting depicting the sea, sunrise, ship", "a lighthouse by the sea at night, watercolor", "pixel art of a castle in the snow",
@@ -52,7 +55,7 @@ class DiffusionLoss(nn.Module):
 
     def __init__(self, text_encoder, unet):
         super().__init__()
-        self.text_encoder, self.unet = text_encoder, unet
+        self.text_encoder, self.unet = text_encoder.requires_grad_(False), unet
 
     def forward(self, noisy, timesteps, input_ids, velocity):
         """noisy and velocity (B, 4, h, w), timesteps (B,), input_ids (B, 77)"""
