@@ -29,7 +29,8 @@ from sdscope.figures.scheduler import noise_left
 from sdscope.figures.text import lines
 from sdscope.figures.unet import by_word, liveliest
 from sdscope.figures.vae import spread
-from sdscope.postcard.painter import Scene, paint
+from sdscope.postcard.scene import Scene, Thing
+from sdscope.postcard.world import paint
 from sdscope.trace import trace
 
 STEPS = 4
@@ -366,7 +367,7 @@ def test_an_mp4_shows_the_last_frame_again_and_again():
 def test_fifty_steps_at_256_pixels_are_small():
     """Latents with less and less noise, decoded by Postcard: what an animation of the loop looks like."""
     pipe = StableDiffusion.from_pretrained("postcard", device="cpu")
-    x0 = figures.to_tensor(paint(Scene("sea", "sunrise", "ship", "red", "oil", 42)))
+    x0 = figures.to_tensor(paint(Scene("sea", "sunrise", "clear", "oil", (Thing("ship", "red"),), 42)))
     with torch.no_grad():
         z0 = pipe.vae.encode(x0)[0] * pipe.vae.config.scaling_factor
     noise = torch.randn(z0.shape, generator=torch.Generator().manual_seed(42))

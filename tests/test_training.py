@@ -223,10 +223,11 @@ def test_every_stage_and_the_evaluation(tmp_path, tiny, monkeypatch):
     assert StableDiffusion.from_pretrained(tmp_path / "model")("a ship", seed=1, num_inference_steps=1).size == (128, 128)
 
     monkeypatch.setattr(evaluation, "GUIDANCE", (1.0, 5.0))
+    monkeypatch.setattr(evaluation, "FEWER", (1,))
     evaluate(tmp_path, str(tmp_path / "model"), tmp_path / "postcard.json", count=3, prompts=1, seeds=2)
     result = json.loads((tmp_path / "postcard.json").read_text())
-    assert [row["scale"] for row in result["guidance"]] == [1.0, 5.0]
-    for part in (result["painter"], result["autoencoder"], result["guidance"][0]["accuracy"]):
+    assert [row["scale"] for row in result["guidance"]] == [1.0, 5.0] and [row["steps"] for row in result["fewer_steps"]] == [1]
+    for part in (result["painter"], result["autoencoder"], result["guidance"][0]["accuracy"], result["fewer_steps"][0]["accuracy"]):
         right, low, high, n = part["place"]
         assert 0 <= low <= right <= high <= 1 and n == 3
     assert result["autoencoder"]["psnr"] > 0 and result["guidance"][0]["diversity"] >= 0 and result["guidance"][0]["frechet"] > -0.01

@@ -8,7 +8,7 @@ from .manifest import saver
 from .runs import Runs
 from .scheduler import alphas, ddim_step, ddim_terms, distance, look, race, ratio_noise
 from .scheduler import spacings, steps_for, timetable, trials
-from .pictures import album, gallery, movie, sizes, social
+from .pictures import album, gallery, movie, side_by_side, sizes, social
 from .sheets import Data, Sheet
 from .text import cut_off, embedding, equations, last_tokens, similarity, token_examples, token_strip
 from .training import childhood, growth, price, scores

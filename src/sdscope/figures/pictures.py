@@ -7,7 +7,7 @@ import torch
 from matplotlib.patches import Rectangle
 from PIL import Image
 
-from .base import COND, MUTED, WIDTH, Animation, Board, plot, rasterize, to_image
+from .base import COND, MUTED, PAPER, WIDTH, Animation, Board, plot, rasterize, to_image
 
 
 @plot
@@ -81,6 +81,16 @@ def sizes(images, labels, height=280, gap=20):
         board.text(x + w / 2, height + 20, label, ha="center")
         x += w + gap
     return board
+
+
+def side_by_side(images, gap=8):
+    """One picture of several equally high ones, from left to right"""
+    row = Image.new("RGB", (sum(image.width + gap for image in images) - gap, images[0].height), PAPER)
+    x = 0
+    for image in images:
+        row.paste(image, (x, 0))
+        x += image.width + gap
+    return row
 
 
 def movie(images, captions, size=220, smooth=True, **options) -> Animation:
