@@ -15,7 +15,7 @@ from transformers import CLIPTokenizer
 
 from sdscope import SdscopeError, StableDiffusion, figures
 from sdscope.postcard import data, evaluate as evaluation, run, train, train_diffusion, train_text, train_vae
-from sdscope.postcard.evaluate import diversity, evaluate, frechet, held_out_scenes, wilson
+from sdscope.postcard.evaluate import diversity, evaluate, frechet, wilson
 from sdscope.postcard.judge import Judge, verdict
 from sdscope.postcard.muon import Muon, orthogonal
 from sdscope.postcard.run import Length, Run
@@ -186,7 +186,7 @@ def test_pictures_and_their_labels_belong_together(tmp_path, monkeypatch):
 
 def test_nothing_held_out_is_trained_on_or_missing_from_the_evaluation():
     assert not any(data.scene_of(data.TRAINING + i).held_out for i in range(300))
-    assert all(scene.held_out for scene in held_out_scenes(50))
+    assert all(scene.held_out for scene in data.held_out_scenes(50))
 
 
 # ---------------------------------------------------------------------------- the stages

@@ -21,6 +21,16 @@ CAPTIONS = 6                                                   # written for eac
 TRAINING, JUDGE, EVALUATION = 0, 2**34, 2**35
 
 
+def held_out_scenes(count):
+    """The first of the evaluation's scenes that training has never seen."""
+    found, seed = [], EVALUATION
+    while len(found) < count:
+        scene = Scene.random(seed)
+        found += [scene] if scene.held_out else []
+        seed += 1
+    return found
+
+
 def painted(folder: Path, count: int, size=(128, 128), first=TRAINING, progress=None) -> np.ndarray:
     """The pictures of the `count` scenes from seed `first` on, or of more: a memory-mapped (count, h, w, 3) uint8 array.
 

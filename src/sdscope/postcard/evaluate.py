@@ -12,7 +12,7 @@ import torch
 
 from .. import SdscopeError, StableDiffusion
 from .captions import prompt
-from .data import EVALUATION
+from .data import held_out_scenes
 from .judge import Judge, trained_judge, verdict
 from .scene import Scene
 from .train_diffusion import PROMPTS
@@ -61,16 +61,6 @@ def evaluate(folder: Path, model: str, out: Path, count: int = 500, prompts: int
     part = out.with_suffix(".part")
     part.write_text(json.dumps(result, indent=1) + "\n")
     part.rename(out)
-
-
-def held_out_scenes(count):
-    """The first of the evaluation's scenes that training has never seen."""
-    found, seed = [], EVALUATION
-    while len(found) < count:
-        scene = Scene.random(seed)
-        found += [scene] if scene.held_out else []
-        seed += 1
-    return found
 
 
 def one_picture(pipe, size):
