@@ -146,7 +146,7 @@ def test_what_a_run_shows(visit, postcard):
     assert seen["t"] == [step["t"] for step in steps]
     assert np.allclose(seen["x0"], steps[2]["pred_x0"].flatten(), atol=1e-3)
     assert (seen["words"], seen["negative"], seen["unknown"]) == (["a", "ship"], [], ["xylophone"])
-    assert seen["embeds"] == [[77, 128]] * 2 and seen["latents"] == [4, 16, 12] and seen["features"] == [16, 12]
+    assert seen["embeds"] == [[77, postcard.text_encoder.config.hidden_size]] * 2 and seen["latents"] == [4, 16, 12] and seen["features"] == [16, 12]
     assert seen["same"] and seen["size"] == [96, 128]
     assert [77, 16, 12] in seen["maps"] and [77, 2, 2] in seen["maps"]
     assert seen["sum"] == pytest.approx(4, abs=1e-3)  # in each of 2 x 2 places the 77 add up to 1

@@ -1,9 +1,12 @@
 """The Lab in a real browser: a prompt of one's own, painted in the page. tests/browser/test_engine.py looks at the numbers."""
+import json
 import re
 
 import pytest
 from test_access import open_slide
 from walk import looked, violations
+
+from sdscope.checkpoint import find_model
 
 PROMPT = "a lighthouse by the sea at night, watercolor"
 WAIT = 120_000  # ms: a busy machine may take its time
@@ -54,7 +57,8 @@ def test_a_prompt_of_ones_own(lab):
     page.locator(".lab rect[aria-label^='down_blocks.1.resnets.0']").click()
     assert "8 × 8 places" in page.inner_text(".lab .feature")
     page.get_by_role("radio", name="embeddings", exact=True).click()
-    assert "128 numbers each" in page.inner_text(".lab .tabs")
+    width = json.loads((find_model("postcard") / "text_encoder/config.json").read_text())["hidden_size"]
+    assert f"{width} numbers each" in page.inner_text(".lab .tabs")
     assert looked(page) == [] and violations(page) == [] and lab.take_problems() == []
 
 
