@@ -35,18 +35,14 @@ def facts() -> dict:
     for group, names in ("four", FOUR), ("bare", BARE):
         found[f"lines.{group}"] = sum(found[f"lines.{name}"] for name in names)
         found[f"code_lines.{group}"] = sum(found[f"code_lines.{name}"] for name in names)
-    return found | taught(folder) | diffusers_facts() | measured()
+    return found | marks(folder) | diffusers_facts() | measured()
 
 
-def taught(folder: Path) -> dict:
-    """What Postcard's training cost, and in how many percent of its pictures the judge read what was asked for."""
-    story, marks = (json.loads((folder / f"{name}.json").read_text()) for name in ("training", "evaluation"))
-    usual = next(row for row in marks["guidance"] if row["scale"] == 5)
-    return {
-        "postcard.trained.samples": story["diffusion"]["samples"],
-        "postcard.trained.hours": sum(part["seconds"] for part in story.values()) / 3600,
-        "postcard.psnr": marks["autoencoder"]["psnr"],
-    } | {f"postcard.right.{name}": round(100 * part) for name, (part, *_) in usual["accuracy"].items()}
+def marks(folder: Path) -> dict:
+    """In how many percent of Postcard's pictures, at the usual guidance, the judge read what was asked for: postcard.right.place, ..."""
+    evaluation = json.loads((folder / "evaluation.json").read_text())
+    usual = next(row for row in evaluation["guidance"] if row["scale"] == 5)
+    return {f"postcard.right.{name}": round(100 * part) for name, (part, *_) in usual["accuracy"].items()}
 
 
 def measured() -> dict:
