@@ -17,6 +17,10 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 import sdscope
 
+# The networks of the tests are small: two threads wait for each other more than they compute. OMP_NUM_THREADS=2 tries
+# two nevertheless, ATEN_CPU_CAPABILITY=default or avx2 other kernels: what a test finds may depend on neither.
+torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 1)))
+
 SCHEDULER = dict(
     beta_start=0.00085,
     beta_end=0.012,
@@ -113,6 +117,12 @@ def run_both(ours, theirs, prompts, negatives, size, steps, guidance):
     expected = theirs(prompts, negative_prompt=negatives, generator=seeds, callback_on_step_end=keep, **call)
     latents, images = zip([*before[1:], *decoded], after, strict=True), zip(pictures, expected.images, strict=True)
     return [*latents, *((torch.tensor(np.array(a)), torch.tensor(np.array(b))) for a, b in images)]
+
+
+def unmoved(module):
+    """Names of the parameters that a backward pass in float64 gave no gradient; what rounding leaves (1e-16) is none."""
+    steepest = {name: p.grad.abs().max().item() for name, p in module.named_parameters()}
+    return [name for name, slope in steepest.items() if slope < 1e-10 * max(steepest.values())]
 
 
 compared = []  # the largest difference of each combination that was compared with diffusers
