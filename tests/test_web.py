@@ -166,9 +166,22 @@ def test_model_json(postcard, exported):
 
 
 def test_the_same_model_has_the_same_version(postcard, exported, tmp_path):
-    (tmp_path / "old.onnx").touch()
-    assert web.export_web(postcard, tmp_path) == exported[1]
-    assert not (tmp_path / "old.onnx").exists()  # what was there is gone
+    shutil.copytree(exported[0], tmp_path / "model")
+    assert web.export_web(postcard, tmp_path / "model") == exported[1]  # in place of an export before
+
+
+def test_what_no_export_made_stays(run, exported, tmp_path):  # noqa: F811
+    """A folder of the user's; an export with a file of theirs in it; an export in which they changed one"""
+    (tmp_path / "mine/sub").mkdir(parents=True)
+    (tmp_path / "mine/sub/thesis.tex").write_text("mine")
+    for name, change in ("added", "thesis.tex"), ("changed", "tokenizer.json"):
+        shutil.copytree(exported[0], tmp_path / name)
+        (tmp_path / name / change).write_text("mine")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    for name, foreign in ("mine", "sub"), ("added", "thesis.tex"), ("changed", "tokenizer.json"):
+        status, out, err = run("export-web", "-o", name, "--model", "no such model")  # said before it is looked for
+        assert (status, out) == (2, "") and err.startswith(f"sdscope: cannot write {name}: {foreign} in it was not made")
+    assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
 
 
 def test_nothing_stays_of_an_export_that_fails(postcard, tmp_path, monkeypatch):
@@ -176,7 +189,7 @@ def test_nothing_stays_of_an_export_that_fails(postcard, tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     (tmp_path / "model").mkdir()
-    (tmp_path / "model/model.json").write_text("{}")
+    (tmp_path / "model/model.json").write_text('{"files": {}}')
     monkeypatch.setattr(web, "export_vae_decoder", no_space)
     with pytest.raises(SdscopeError, match="No space left"):
         web.export_web(postcard, tmp_path / "model")

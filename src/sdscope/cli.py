@@ -2,7 +2,6 @@
 
 import importlib
 import json
-import os
 import secrets
 import sys
 from pathlib import Path
@@ -11,7 +10,9 @@ from typing import Annotated
 import typer
 from typer import Option
 
-from . import SdscopeError
+from . import SdscopeError, files
+
+WIDEST = {".png": 2**31 - 1, ".jpg": 65500, ".jpeg": 65500, ".webp": 16383}  # pixels that such a file can have
 
 app = typer.Typer(
     add_completion=False,
@@ -39,7 +40,7 @@ def generate(
     offline: Annotated[bool, Option("--offline", help="Never use the network.")] = False,
 ):
     """Paint a picture from a prompt."""
-    part = writable(output)
+    check_picture(output, height, width)
     from .pipeline import StableDiffusion  # not above: torch takes seconds to import
 
     def progress(step):
@@ -50,7 +51,8 @@ def generate(
     pipe = StableDiffusion.from_pretrained(model, offline=offline)
     callback = progress if sys.stderr.isatty() else None
     image = pipe(prompt, negative_prompt, height, width, steps, guidance_scale, seed, callback)
-    save(image, part, output)
+    with files.writing(output) as part:
+        image.save(part)
     print(f"{output} (seed {seed})")
 
 
@@ -114,11 +116,12 @@ def export_web(
     from .pipeline import StableDiffusion  # not above: torch takes seconds to import
 
     try:
-        from .web import export_web
+        from .web import export_web, exported
     except ImportError as error:
         raise SdscopeError(f"this needs {error.name}: pip install 'sdscope[web]'") from error
-    files = export_web(StableDiffusion.from_pretrained(model, device="cpu", offline=offline), output)["files"]
-    print(f"{output}: {sum(file['bytes'] for file in files.values()) / 1e6:.1f} MB")
+    files.check_folder(output, exported)
+    made = export_web(StableDiffusion.from_pretrained(model, device="cpu", offline=offline), output)["files"]
+    print(f"{output}: {sum(file['bytes'] for file in made.values()) / 1e6:.1f} MB")
 
 
 Only = Annotated[list[str], Option(help="A notebook's number or name, such as 05. Can be given again. Default: all.")]
@@ -246,29 +249,14 @@ def progress_bar(items, total, text):
     return track(items, total=total, description=text)
 
 
-def writable(path):
-    """The name of a file beside `path`, to be renamed to it; SdscopeError if none can be there."""
-    if path.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
+def check_picture(path, *sides):
+    """Before the work begins: SdscopeError if no picture with such sides (pixels, or None) can be written there."""
+    if path.suffix.lower() not in WIDEST:
         raise SdscopeError(f"cannot write {path}: the name must end in .png, .jpg or .webp")
-    if os.path.isdir(path):
-        raise SdscopeError(f"cannot write {path}: it is a folder")
-    part = path.with_name(f".{os.getpid()}.{path.name}")
-    try:
-        part.touch()
-        part.unlink()
-    except OSError as error:
-        raise SdscopeError(f"cannot write {path}: {error.strerror or error}") from error
-    return part
-
-
-def save(image, part, path):
-    """Write, then rename: nobody ever sees half a picture."""
-    try:
-        image.save(part)
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise SdscopeError(f"cannot write {path}: {error.strerror or error}") from error
+    widest = WIDEST[path.suffix.lower()]
+    if any(side and side > widest for side in sides):
+        raise SdscopeError(f"cannot write {path}: a {path.suffix} has at most {widest} pixels a side; write a .png")
+    files.check(path)
 
 
 def main():

@@ -19,10 +19,7 @@ import functools
 import hashlib
 import itertools
 import json
-import os
-import shutil
 import warnings
-from pathlib import Path
 
 import numpy as np
 import onnx
@@ -31,7 +28,7 @@ from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Tokenizer
 from torch import nn
 
-from . import SdscopeError
+from . import SdscopeError, files
 from .postcard.captions import caption
 from .postcard.scene import Scene
 from .trace import UNET_PARTS, probabilities
@@ -43,40 +40,41 @@ MOST_BYTES = 2**31  # protobuf, in which ONNX is written, holds no more
 
 
 def export_web(pipe, folder):
-    """A StableDiffusion -> `folder` with the files above, in place of what was there; returns model.json's dict.
+    """A StableDiffusion -> `folder` with the files above, in place of those of an export before; returns model.json's dict.
 
-    Made beside its place and then moved there. What cannot be written, or is too large: SdscopeError.
+    Made beside its place and then moved there. A folder with anything else in it, what cannot be written, or is too
+    large: SdscopeError.
     """
     parts = pipe.text_encoder, pipe.unet, pipe.vae.decoder
     if any(4 * sum(p.numel() for p in part.parameters()) >= MOST_BYTES for part in parts):
         raise SdscopeError("this model is too large for a browser: each part must stay below 2 GB")
-    folder = Path(folder)
-    new = folder.with_name(f".{os.getpid()}.{folder.name}")
-    try:
-        new.mkdir(parents=True)
+    with files.making(folder, exported) as new:
         export_text_encoder(pipe, new / GRAPHS[0])
         export_unet(pipe, new / GRAPHS[1])
         export_vae_decoder(pipe, new / GRAPHS[2])
         export_tokenizer(pipe, new / TOKENIZER)
         model = describe(pipe, new)
         (new / "model.json").write_text(json.dumps(model, indent=1) + "\n", encoding="utf-8")
-        shutil.rmtree(folder, ignore_errors=True)
-        new.rename(folder)
-    except OSError as error:
-        raise SdscopeError(f"cannot write {folder}: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(new, ignore_errors=True)
     return model
+
+
+def exported(folder):
+    """The names of the files in a folder that an export wrote: model.json knows them"""
+    try:
+        told = json.loads((folder / "model.json").read_text(encoding="utf-8"))["files"]
+        return {"model.json", *(name for name in told if (folder / name).stat().st_size == told[name]["bytes"])}
+    except (OSError, ValueError, TypeError, KeyError):
+        return set()
 
 
 def describe(pipe, folder):
     """What the browser has to know before it loads the rest: hashes, and the numbers of the configurations"""
     contents = {name: (folder / name).read_bytes() for name in (*GRAPHS, TOKENIZER)}
-    files = {name: dict(bytes=len(x), sha256=hashlib.sha256(x).hexdigest()) for name, x in contents.items()}
+    told = {name: dict(bytes=len(x), sha256=hashlib.sha256(x).hexdigest()) for name, x in contents.items()}
     tokenizer = pipe.tokenizer
     return dict(
-        version=hashlib.sha256(json.dumps(files).encode()).hexdigest()[:16],
-        files=files,
+        version=hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16],
+        files=told,
         size=pipe.size,
         factor=pipe.factor,
         latent_channels=pipe.unet.config.in_channels,

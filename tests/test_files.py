@@ -1,0 +1,217 @@
+"""What is written is there as a whole or not at all, and nothing of the user's is lost."""
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+
+import pytest
+
+from sdscope import SdscopeError, files
+
+MINE = ["thesis.tex", "sub/notes.txt", "a.png.part", "a.part", ".a.part"]
+
+
+@pytest.fixture
+def mine(tmp_path):
+    """A folder with files of the user's; called, it says whether they are all there as they were"""
+    folder = tmp_path / "mine"
+    for name in MINE:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(f"mine: {name}")
+    return folder
+
+
+def as_it_was(folder):
+    return all((folder / name).read_text() == f"mine: {name}" for name in MINE) and not rooms(folder)
+
+
+def rooms(folder):
+    return [path.name for path in folder.rglob(".sdscope-*")]
+
+
+# ---------------------------------------------------------------------------- files
+
+def test_a_file_is_there_as_a_whole(mine):
+    with files.writing(mine / "a.png") as part:
+        assert part.name == "a.png"
+        part.write_text("half")
+        assert not (mine / "a.png").exists()
+        part.write_text("whole")
+    assert (mine / "a.png").read_text() == "whole" and as_it_was(mine)
+
+
+def test_or_not_at_all(mine):
+    (mine / "a").write_text("before")
+    for error, seen in ((OSError(28, "No space left on device"), SdscopeError), (KeyboardInterrupt(), KeyboardInterrupt)):
+        with pytest.raises(seen), files.writing(mine / "a") as part:
+            part.write_text("half")
+            raise error
+    assert (mine / "a").read_text() == "before" and as_it_was(mine)
+
+
+def test_links_are_followed(mine):
+    (mine / "there").mkdir()
+    (mine / "there/a").write_text("before")
+    for link, target in ("link", "there/a"), ("dangling", "there/b"):
+        (mine / link).symlink_to(target)
+        files.write(mine / link, "new")
+        assert (mine / link).is_symlink() and not (mine / target).is_symlink() and (mine / target).read_text() == "new"
+    assert as_it_was(mine)
+
+
+def test_permissions_stay(mine):
+    (mine / "a").touch()
+    (mine / "a").chmod(0o640)
+    files.write(mine / "a", "new")
+    assert stat.S_IMODE((mine / "a").stat().st_mode) == 0o640
+    mask = os.umask(0o027)
+    files.write(mine / "b", "new")
+    os.umask(mask)
+    assert stat.S_IMODE((mine / "b").stat().st_mode) == 0o640
+
+
+def a_pipe(path):
+    os.mkfifo(path)
+
+
+def protected(path):
+    path.write_text("keep this")
+    path.chmod(0o444)
+
+
+REFUSED = {
+    "it is a folder": lambda path: path.mkdir(),
+    "it is no ordinary file": a_pipe,
+    "it is write-protected": protected,
+    "it is a link that leads nowhere": lambda path: path.symlink_to(path),
+    "No such file or directory": lambda path: path.symlink_to(path.parent / "nowhere/file"),
+    "Not a directory": lambda path: path.symlink_to(path.parent / "thesis.tex/file"),
+    "no ordinary file": lambda path: path.symlink_to("/dev/null"),
+}
+
+
+@pytest.mark.parametrize("reason", REFUSED)
+def test_what_is_refused(mine, reason):
+    path = mine / "a.png"
+    REFUSED[reason](path)
+    before = os.lstat(path)
+    for attempt in files.check, lambda path: files.write(path, "new"):
+        with pytest.raises(SdscopeError, match=f"cannot write .*a.png: .*{reason}") as told:
+            attempt(path)
+        assert "\n" not in str(told.value)
+    assert os.lstat(path)[:2] == before[:2] and as_it_was(mine)
+
+
+def test_a_name_that_is_too_long(mine):
+    with pytest.raises(SdscopeError, match="File name too long"):
+        files.check(mine / ("x" * 300))
+    files.write(mine / ("x" * 255), "fits")
+
+
+KILLED = """
+import os, signal, sys
+from sdscope import files
+with files.{what} as new:
+    (new / "half" if new.is_dir() else new).write_text("half")
+    {then}
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def killed(what, then="pass"):
+    done = subprocess.run([sys.executable, "-c", KILLED.format(what=what, then=then)])
+    assert done.returncode == -signal.SIGKILL
+
+
+def test_what_a_killed_process_leaves_goes_the_next_time(mine):
+    for what in f"making({str(mine / 'new')!r}, lambda folder: ())", f"writing({str(mine / 'a')!r})":
+        killed(what)
+        assert len(rooms(mine)) == 1
+    with files.writing(mine / "b") as part:
+        assert rooms(mine) == [part.parent.name]  # its own
+        files.check(mine / "c")
+        part.write_text("another process is at work here")
+    assert (mine / "b").exists() and not (mine / "a").exists() and as_it_was(mine)
+
+
+def test_where_there_is_no_room(tmp_path):
+    """Python's own files, numpy's, safetensors'"""
+    code = """
+import resource, sys
+import numpy as np
+from safetensors.numpy import save_file
+from sdscope import SdscopeError, files
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+for save in (lambda part: part.write_bytes(bytes(5000)), lambda part: np.save(part, np.zeros(5000)),
+             lambda part: save_file({"a": np.zeros(5000)}, part)):
+    try:
+        with files.writing("a.npy") as part:
+            save(part)
+    except SdscopeError as error:
+        print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    lines = done.stdout.splitlines()
+    assert len(lines) == 3 and all(line.startswith("cannot write a.npy: ") for line in lines), done.stderr
+    assert "large" in lines[0] and all("full" in line or "large" in line for line in lines)
+    assert not list(tmp_path.iterdir())
+
+
+# ---------------------------------------------------------------------------- folders
+
+def ours(folder):
+    return ["ours.txt"]
+
+
+def make(folder, text="new"):
+    with files.making(folder, ours) as new:
+        (new / "ours.txt").write_text(text)
+
+
+def test_a_folder_that_is_absent_empty_or_our_own_is_made(tmp_path):
+    (tmp_path / "empty").mkdir(0o750)
+    (tmp_path / "link").symlink_to("empty")
+    for name, text in ("deep/in/here", "1"), ("deep/in/here", "2"), ("empty", "3"), ("link", "4"):
+        make(tmp_path / name, text)
+        assert [path.read_text() for path in (tmp_path / name).iterdir()] == [text]
+    assert (tmp_path / "link").is_symlink() and stat.S_IMODE((tmp_path / "empty").stat().st_mode) == 0o750
+    assert not rooms(tmp_path)
+
+
+def test_a_folder_with_anything_else_is_refused(mine):
+    (mine / "ours.txt").write_text("before")
+    for attempt in lambda: files.check_folder(mine, ours), lambda: make(mine):
+        with pytest.raises(SdscopeError, match=r"\.a\.part in it was not made by this command"):
+            attempt()
+    with pytest.raises(SdscopeError, match="no folder"):
+        make(mine / "thesis.tex")
+    assert as_it_was(mine) and (mine / "ours.txt").read_text() == "before"
+
+
+def test_what_comes_while_it_is_made_stays_too(tmp_path):
+    with pytest.raises(SdscopeError, match="thesis.tex"), files.making(tmp_path / "new", ours):
+        (tmp_path / "new").mkdir()
+        (tmp_path / "new/thesis.tex").write_text("mine")
+    assert [path.name for path in tmp_path.rglob("*")] == ["new", "thesis.tex"]
+
+
+def test_where_one_is_cannot_be_replaced(tmp_path, monkeypatch):
+    (tmp_path / "here/below").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here/below")
+    for name in ".", "..", "/":
+        with pytest.raises(SdscopeError, match="name a folder in it"):
+            make(name)
+
+
+def test_killed_between_the_old_and_the_new(tmp_path):
+    make(tmp_path / "folder", "old")
+    move = "(new.parent.parent / 'old').mkdir(); os.rename('folder', new.parent.parent / 'old/folder')"
+    here = os.getcwd()
+    os.chdir(tmp_path)
+    killed("making('folder', lambda folder: ['ours.txt'])", move)
+    os.chdir(here)
+    assert not (tmp_path / "folder").exists()
+    files.check(tmp_path / "other")
+    assert (tmp_path / "folder/ours.txt").read_text() == "old" and not rooms(tmp_path)
