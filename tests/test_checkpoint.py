@@ -106,7 +106,7 @@ def test_a_config_of_another_model(folder):
     edit(folder / "unet/config.json", block_out_channels=[32, 32, 32, 32])
     refused(folder, UNET, "mismatched: conv_in.weight", " more")
     edit(folder / "unet/config.json", block_out_channels="wide")
-    refused(folder, "unet/config.json fits no UNet2DConditionModel")
+    refused(folder, "unet/config.json: block_out_channels is 'wide'")
 
 
 @torch.no_grad()

@@ -31,9 +31,9 @@ def length(source, node):
     return code_lines("\n".join(line[indent:] for line in lines))
 
 
-def test_at_most_450_lines_of_code():
+def test_at_most_500_lines_of_code():
     lengths = {name: code_lines(source) for name, source in SOURCES.items()}
-    assert sum(lengths.values()) <= 450, lengths
+    assert sum(lengths.values()) <= 500, lengths
 
 
 def test_no_function_is_longer_than_a_slide():

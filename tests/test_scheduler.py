@@ -30,6 +30,50 @@ def test_step_equals_diffusers(prediction_type, set_alpha_to_one, steps):
         assert torch.equal(pred_x0, expected.pred_original_sample)
 
 
+ZERO = dict(rescale_betas_zero_snr=True, timestep_spacing="trailing")  # arXiv:2305.08891, as published with 2.x
+
+
+@pytest.mark.parametrize("changes", [ZERO, dict(timestep_spacing="linspace"), dict(num_train_timesteps=37, **ZERO)], ids=str)
+def test_any_number_of_steps_visits_the_times_of_diffusers(changes):
+    """But for one time too many that "trailing" has there for some numbers: -1, which is no time"""
+    reference, ddim = pair(**changes)
+    for steps in range(1, ddim.config.num_train_timesteps + 1):
+        reference.set_timesteps(steps)
+        ddim.set_timesteps(steps)
+        assert ddim.timesteps.tolist() == reference.timesteps.tolist()[:steps]
+        assert len(ddim.timesteps) == steps and ddim.timesteps.min() >= 0
+        assert set(reference.timesteps.tolist()[steps:]) <= {-1}
+
+
+@pytest.mark.parametrize("steps", [1, 4, 25])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        dict(prediction_type="v_prediction", **ZERO),
+        dict(prediction_type="epsilon", timestep_spacing="trailing"),
+        dict(timestep_spacing="linspace", set_alpha_to_one=True),
+        dict(clip_sample=True),
+        dict(clip_sample=True, clip_sample_range=0.5, prediction_type="epsilon", rescale_betas_zero_snr=True),
+        dict(beta_start=0.001, beta_end=0.02, num_train_timesteps=500, steps_offset=0),
+    ],
+    ids=str,
+)
+def test_what_a_config_may_change_equals_diffusers(changes, steps):
+    """Bit for bit, every step; and zero signal is zero: x_0 has no part in the noise at the last time"""
+    reference, ddim = pair(**changes)
+    assert torch.equal(ddim.alphas_cumprod, reference.alphas_cumprod)
+    assert (ddim.alphas_cumprod[-1] == 0) == ddim.config.rescale_betas_zero_snr
+    reference.set_timesteps(steps)
+    ddim.set_timesteps(steps)
+    generator = torch.Generator().manual_seed(0)
+    for t in ddim.timesteps:
+        sample, output = torch.randn(2, 2, 4, 8, 8, generator=generator)
+        expected = reference.step(output, t, sample)
+        prev_sample, pred_x0 = ddim.step(output, t, sample)
+        assert torch.equal(prev_sample, expected.prev_sample)
+        assert torch.equal(pred_x0, expected.pred_original_sample)
+
+
 def test_forward_process_equals_diffusers():
     reference, ddim = pair()
     x0, noise = torch.randn(2, 3, 4, 8, 8, generator=torch.Generator().manual_seed(0))

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 
 from . import SdscopeError
 from .models import KNOWN, MIRRORS
+from .settings import SCHEDULER, TEXT_ENCODER, UNET, VAE, fit_together, settle
 
 log = logging.getLogger("sdscope")
 AGAIN = "download or copy it again"
@@ -26,22 +27,12 @@ WEIGHTS = {
     "unet": "diffusion_pytorch_model",
     "vae": "diffusion_pytorch_model",
 }
+TABLES = {"unet": UNET, "vae": VAE, "text_encoder": TEXT_ENCODER}
 FILES = ["model_index.json", "tokenizer/tokenizer_config.json", "scheduler/scheduler_config.json"]
 FILES += [f"{part}/config.json" for part in WEIGHTS]
 # the first alone, or the two others
 VOCABULARY = ["tokenizer/tokenizer.json", "tokenizer/vocab.json", "tokenizer/merges.txt"]
 PICKLES = ("*.bin", "*.ckpt", "*.pt", "*.pth")
-
-# The noise schedules that DDIM in scheduler.py is written for, the value of 1.x and 2.x first.
-SCHEDULE = {
-    "beta_schedule": ["scaled_linear"],
-    "prediction_type": ["epsilon", "v_prediction"],
-    "timestep_spacing": ["leading"],
-    "clip_sample": [False],
-    "thresholding": [False],
-    "rescale_betas_zero_snr": [False],
-    "trained_betas": [None],
-}
 
 
 def find_model(name, offline=False, dtype=torch.float32):
@@ -144,20 +135,30 @@ def read_config(path):
     return config
 
 
+def read_settings(folder, part, say=log.warning):
+    """config.json of a part -> all its settings, checked; `say` gets a line where they are not as they stand there"""
+    path = folder / part / "config.json"
+    return settle(TABLES[part], read_config(path), path, say)
+
+
+def check_settings(folder):
+    """The settings of a model's parts, before any is built: SdscopeError if one cannot be read or does not fit"""
+    fit_together(folder, *(read_settings(folder, part, say=log.debug) for part in TABLES))
+
+
 def load_scheduler(cls, folder):
     """scheduler_config.json -> cls(config), if cls is written for such a schedule"""
     path = folder / "scheduler_config.json"
     config = read_config(path)
-    for key, allowed in SCHEDULE.items():
-        if config.get(key, allowed[0]) not in allowed:
-            only = " or ".join(map(repr, allowed))
-            raise SdscopeError(f"{path}: {key} is {config[key]!r}; only {only} is read here")
-    return cls(config)
+    name = config.get("_class_name")
+    name = name if re.fullmatch(r"\w+Scheduler", str(name)) else "DDIMScheduler"
+    advice = f"pass diffusers' own, scheduler=diffusers.{name}.from_pretrained({str(folder)!r})"
+    return cls(settle(SCHEDULER, config, path, advice=advice))
 
 
 def load_module(cls, folder, device, dtype):
     """config.json and its safetensors -> cls(config); every key is accounted for"""
-    config = read_config(folder / "config.json")
+    config = read_settings(folder.parent, folder.name)
     path = weights_file(folder.parent, folder.name, dtype)
     try:
         weights = {current_name(key): value for key, value in load_file(path).items()}

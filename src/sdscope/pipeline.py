@@ -10,10 +10,11 @@ diffusers' pipelines/stable_diffusion/pipeline_stable_diffusion.py: same seed, s
 import torch
 from PIL import Image
 
-from .checkpoint import find_model, load_module, load_scheduler, load_text
+from .checkpoint import check_settings, find_model, load_module, load_scheduler, load_text
 from .devices import pick_device, pick_dtype, warn_if_slow
 from .inputs import as_lists, check, warn_if_truncated
 from .scheduler import DDIM
+from .settings import repaired, sides
 from .unet import UNet2DConditionModel
 from .vae import AutoencoderKL
 
@@ -38,9 +39,11 @@ class StableDiffusion:
 
     def __init__(self, tokenizer, text_encoder, unet, vae, scheduler):
         self.tokenizer, self.text_encoder = tokenizer, text_encoder
-        self.unet, self.vae, self.scheduler = unet, vae, scheduler
+        self.unet, self.vae, self.scheduler = unet, vae, repaired(scheduler)
         self.factor = 2 ** (len(vae.config.block_out_channels) - 1)  # 8 pixels a latent, each way
-        self.size = unet.config.sample_size * self.factor  # height and width it was trained for
+        # height and width that it was trained for; nearly always the same
+        self.sides = [side * self.factor for side in sides(unet.config.sample_size)]
+        self.size = self.sides[0]
 
     # region from_pretrained
     @classmethod
@@ -50,6 +53,7 @@ class StableDiffusion:
         asked, device = device, pick_device(device)
         dtype = pick_dtype(dtype, device)
         folder = find_model(model, offline, dtype)
+        check_settings(folder)
         tokenizer, text_encoder = load_text(folder, device, dtype)
         unet = load_module(UNet2DConditionModel, folder / "unet", device, dtype)
         vae = load_module(AutoencoderKL, folder / "vae", device, dtype)
@@ -63,7 +67,7 @@ class StableDiffusion:
                  num_inference_steps=25, guidance_scale=5.0, seed=None, callback=None):
         """A prompt -> a picture; a list of prompts -> a list of pictures"""
         prompts, negatives = as_lists(prompt, negative_prompt)
-        height, width = (self.size if side is None else side for side in (height, width))
+        height, width = (s if side is None else side for s, side in zip(self.sides, (height, width)))
         check(self, prompts, negatives, height, width, num_inference_steps, guidance_scale, seed)
 
         prompt_embeds = self.encode_prompt(prompts, negatives, guidance_scale > 1)

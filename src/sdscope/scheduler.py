@@ -6,17 +6,22 @@ schedulers/scheduling_ddim.py with eta = 0: the same numbers, bit for bit.
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
-from .config import Config
+from .settings import SCHEDULER, checked
 
 DEFAULTS = dict(  # Stable Diffusion 1.5; a model's scheduler_config.json says what is different
     num_train_timesteps=1000,
     beta_start=0.00085,
     beta_end=0.012,
-    steps_offset=1,
+    rescale_betas_zero_snr=False,
     set_alpha_to_one=False,
+    timestep_spacing="leading",
+    steps_offset=1,
     prediction_type="epsilon",
+    clip_sample=False,
+    clip_sample_range=1.0,
 )
 
 
@@ -34,8 +39,9 @@ class DDIM:
 
     # region alphas
     def __init__(self, config):
-        c = self.config = Config(DEFAULTS | config)
+        c = self.config = checked(SCHEDULER, DEFAULTS | config)
         betas = torch.linspace(c.beta_start**0.5, c.beta_end**0.5, c.num_train_timesteps) ** 2
+        betas = zero_snr(betas) if c.rescale_betas_zero_snr else betas
         # what is left of the picture (of its variance) at time t: all 1 - beta so far, multiplied
         self.alphas_cumprod = torch.cumprod(1.0 - betas, dim=0)
         first = torch.tensor(1.0) if c.set_alpha_to_one else self.alphas_cumprod[0]
@@ -49,7 +55,19 @@ class DDIM:
         self.stride = self.config.num_train_timesteps // num_inference_steps
         steps = torch.arange(num_inference_steps).flip(0)
         self.timesteps = steps * self.stride + self.config.steps_offset
+        if self.config.timestep_spacing != "leading":
+            self.timesteps = self.spread()
     # endregion set_timesteps
+
+    def spread(self):
+        """The other ways to choose: 25 "trailing" are 999, 959, ..., 39, "linspace" ends at 0."""
+        last, steps = self.config.num_train_timesteps, self.num_inference_steps
+        if self.config.timestep_spacing == "trailing":  # arXiv:2305.08891
+            # 61 of them round to 62 in diffusers, and the last, -1, is taken for the noisiest time
+            times = np.arange(last, 0, -last / steps)[:steps].round() - 1
+        else:
+            times = np.linspace(0, last - 1, steps).round()[::-1].copy()
+        return torch.from_numpy(times).long()
 
     def scale_model_input(self, sample, timestep):
         """Some schedulers shrink what the UNet sees; this one does not."""
@@ -74,6 +92,8 @@ class DDIM:
             pred_noise = alpha_prod_t**0.5 * model_output + beta_prod_t**0.5 * sample
             pred_x0 = alpha_prod_t**0.5 * sample - beta_prod_t**0.5 * model_output
         # endregion prediction
+        if self.config.clip_sample:
+            pred_x0 = pred_x0.clamp(-self.config.clip_sample_range, self.config.clip_sample_range)
 
         # mix the two again, with less noise this time
         direction = (1 - alpha_prod_t_prev) ** 0.5 * pred_noise
@@ -92,3 +112,14 @@ class DDIM:
         """What a v_prediction network learns (arXiv:2202.00512). Shapes as in add_noise."""
         alpha_prod_t = self.alphas_cumprod.to(x0)[timesteps].view(-1, *[1] * (x0.ndim - 1))
         return alpha_prod_t**0.5 * noise - (1 - alpha_prod_t) ** 0.5 * x0
+
+
+def zero_snr(betas):
+    """betas, shifted and scaled until nothing is left of the picture at the last time.
+
+    Lin et al., "Common Diffusion Noise Schedules and Sample Steps are Flawed", arXiv:2305.08891.
+    """
+    sqrt = torch.cumprod(1.0 - betas, dim=0).sqrt()
+    sqrt = (sqrt - sqrt[-1]) * (sqrt[0] / (sqrt[0] - sqrt[-1]))
+    alphas_cumprod = sqrt**2
+    return 1 - torch.cat([alphas_cumprod[:1], alphas_cumprod[1:] / alphas_cumprod[:-1]])

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .config import Config
+from .settings import UNET, checked
 
 DEFAULTS = dict(  # Stable Diffusion 1.5; a model's unet/config.json says what is different
     sample_size=64,
@@ -35,7 +35,7 @@ class UNet2DConditionModel(nn.Module):
 
     def __init__(self, config):
         super().__init__()
-        c = self.config = Config(DEFAULTS | config)
+        c = self.config = checked(UNET, DEFAULTS | config)
         channels, levels = c.block_out_channels, range(len(c.block_out_channels))
         self.conv_in = nn.Conv2d(c.in_channels, channels[0], 3, padding=1)
         self.time_embedding = TimestepEmbedding(channels[0])

@@ -7,7 +7,7 @@ and order of operations are those of diffusers' models/autoencoders/autoencoder_
 import torch.nn.functional as F
 from torch import nn
 
-from .config import Config
+from .settings import VAE, checked, sides
 from .tiling import tiled_decode
 from .unet import Attention, MidBlock2D, ResnetBlock2D, Upsample2D
 
@@ -30,7 +30,7 @@ class AutoencoderKL(nn.Module):
 
     def __init__(self, config):
         super().__init__()
-        c = self.config = Config(DEFAULTS | config)
+        c = self.config = checked(VAE, DEFAULTS | config)
         self.encoder, self.decoder = Encoder(c), Decoder(c)
         self.quant_conv = nn.Conv2d(2 * c.latent_channels, 2 * c.latent_channels, 1)
         self.post_quant_conv = nn.Conv2d(c.latent_channels, c.latent_channels, 1)
@@ -43,7 +43,7 @@ class AutoencoderKL(nn.Module):
     # region decode
     def decode(self, z):
         """z (B, 4, h, w): latents / scaling factor -> pictures (B, 3, 8h, 8w)"""
-        tile = self.config.sample_size // 2 ** (len(self.config.block_out_channels) - 1)
+        tile = sides(self.config.sample_size)[0] // 2 ** (len(self.config.block_out_channels) - 1)
         if self.tiling and max(z.shape[2:]) > tile:
             return tiled_decode(self.decode_tile, z, tile)
         return self.decode_tile(z)

@@ -55,7 +55,7 @@ class Runs:
         if seed is None:
             raise SdscopeError("a run that is kept needs a seed")
         scheduler = scheduler or self.pipe.scheduler
-        width, height = width or self.pipe.size, height or self.pipe.size
+        height, width = height or self.pipe.sides[0], width or self.pipe.sides[1]
         setting = [prompt, negative_prompt, height, width, steps, float(guidance), seed]
         kind = type(scheduler)
         key = [*setting, attention, features, f"{kind.__module__}.{kind.__name__}", config_of(scheduler), self.fingerprint]
