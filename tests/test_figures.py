@@ -388,6 +388,7 @@ def test_what_cannot_be_saved_is_refused(tmp_path, run, monkeypatch):
         "a.mp4": (movie, "pip install av"),
         "a.avif": (movie, "pip install 'pillow>=11.3'"),
         "file/a.webp": (movie, "cannot write .*a.webp: "),
+        "wide.webp": (figures.Picture(Image.new("RGB", (16392, 8))), "cannot be saved as .webp: .* limit of 16383 pixels"),
     }
     monkeypatch.setitem(sys.modules, "av", None)
     monkeypatch.setattr("sdscope.figures.base.features.check", lambda feature: False)

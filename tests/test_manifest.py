@@ -51,7 +51,8 @@ def test_a_figure_and_its_entry(save, out, tiny_folder):
                 "height": 4,
                 "alt": "a red field",
             }
-        }
+        },
+        "excerpts": {},
     }
     assert data == RED.data(".png")
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -102,7 +103,6 @@ def test_it_publishes_and_takes_away_what_is_no_longer_made(tmp_path, make, line
     assert calls.startswith("UNet calls: 0 made, 0 in the figures; ")
 
     notebook(tmp_path, "01_a", f"# two\n{TWO}")
-    (tmp_path / "public" / "figures" / "stray.png").write_text("made by nobody")
     make("01")  # 02 is as it was
     left = files(tmp_path)
     gone = {"public/figures/one.png", *(f"embed/01_a/{name}" for name in ("one.py", "one.html", "text.py", "text.txt", "text.html"))}
@@ -227,11 +227,37 @@ def test_killed_while_the_folders_are_exchanged(tmp_path, make):
     notebook(tmp_path, "01_a", f"# one\n{ONE}")
     make()
     before = files(tmp_path)
-    (tmp_path / "public").rename(tmp_path / ".build" / "old-public")
+    room = tmp_path / f".sdscope-{subprocess.check_output(['sh', '-c', 'echo $$'], text=True).strip()}-12345678-{socket.gethostname()}"
+    (room / "old").mkdir(parents=True)
+    (tmp_path / "public").rename(room / "old" / "public")
     notebook(tmp_path, "01_a", "1 / 0")
     with pytest.raises(SdscopeError):
         make()
     assert files(tmp_path) == before
+
+
+def test_what_no_notebook_has_made_stays(tmp_path, make):
+    notebook(tmp_path, "01_a", f"# one\n{ONE}", "# gone\n1")
+    out = tmp_path / "website"
+    make(out=out)
+    mine = ["thesis.tex", "public/logo.svg", "public/figures/mine.png", "embed/README.md", "embed/mine/a.py", "embed/01_a/mine.txt"]
+    for name in mine:
+        (out / name).parent.mkdir(exist_ok=True)
+        (out / name).write_text(f"mine: {name}")
+    (out / "public/link").symlink_to("../thesis.tex")
+    notebook(tmp_path, "01_a", f"# two\n{TWO}")
+    make(out=out)
+    assert set(manifest.read(out / "public")) == {"two.png"} and not (out / "embed/01_a/gone.py").exists()
+    assert all((out / name).read_text() == f"mine: {name}" for name in mine) and (out / "public/link").is_symlink()
+
+    (tmp_path / "notebooks" / "01_a.ipynb").unlink()
+    notebook(tmp_path, "02_b", '# mine\nsave("mine.png", "red")')
+    with pytest.raises(SdscopeError, match="^cannot write .*public/figures/mine.png: it was not made by this command; move it away$"):
+        make(out=out)
+    assert all((out / name).read_text() == f"mine: {name}" for name in mine) and set(manifest.read(out / "public")) == {"two.png"}
+    (out / "public/figures/mine.png").unlink()
+    make(out=out)
+    assert set(manifest.read(out / "public")) == {"mine.png"} and [p.name for p in (out / "embed/01_a").iterdir()] == ["mine.txt"]
 
 
 def test_elsewhere_with_threads_that_do_not_depend_on_the_number_of_notebooks(tmp_path, make, monkeypatch):
@@ -260,7 +286,8 @@ def test_a_figure_that_is_not_whose_it_says(tmp_path):
 def test_a_figure_that_two_notebooks_save(tmp_path):
     for name in ("01_a", "02_b"):
         (tmp_path / name / "embed").mkdir(parents=True)
-        manifest.write(tmp_path / name / "figures" / "one.png", b"")
+        (tmp_path / name / "figures").mkdir()
+        (tmp_path / name / "figures" / "one.png").touch()
         manifest.update({"one.png": {"notebook": name}}, tmp_path / name)
     stages = [tmp_path / "01_a", tmp_path / "02_b"]
     with pytest.raises(SdscopeError, match="^one.png is saved by two notebooks: 01_a, 02_b$"):

@@ -590,15 +590,15 @@ def test_a_trace_that_cannot_be_written_leaves_what_was_there(tmp_path, traced, 
     path = tmp_path / "run.safetensors"
     path.write_text("before")
     for place in (tmp_path / "no folder" / "run", path / "run", tmp_path):
-        with pytest.raises(SdscopeError, match="^cannot write .*: name a file in a folder of yours$"):
+        with pytest.raises(SdscopeError, match="^cannot write .*: (No such file or directory|Not a directory|it is a folder)$"):
             traced.save(place)
 
     def full(tensors, part, metadata):
         part.write_text("half of it")
-        raise OSError("No space left on device")
+        raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(record, "save_file", full)
-    with pytest.raises(SdscopeError, match="run.safetensors .No space left on device"):
+    with pytest.raises(SdscopeError, match="run.safetensors: No space left on device"):
         traced.save(path)
     assert list(tmp_path.iterdir()) == [path] and path.read_text() == "before"
 

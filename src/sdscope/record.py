@@ -13,9 +13,7 @@ from __future__ import annotations
 
 import json
 import re
-from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import SimpleNamespace
 
 import torch
@@ -25,7 +23,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from tokenizers.decoders import ByteLevel
 
-from . import SdscopeError
+from . import SdscopeError, files
 
 START, END = "<|startoftext|>", "<|endoftext|>"  # Stable Diffusion 1 pads with END too, 2 with "!"
 WORDS = re.compile(r"'(?:s|t|re|ve|m|ll|d)|[^\W\d_]+|\d|(?:[^\w\s]|_)+")  # as CLIP's tokenizer cuts a text
@@ -199,24 +197,16 @@ class Trace:
         return sum(v.nbytes for v in self.tensors().values())
 
     def save(self, path) -> None:
-        """One safetensors file: the tensors, and as JSON metadata tokens, timesteps and shapes. Written beside
-        `path` and moved there: all of it or nothing. Where that cannot be: SdscopeError."""
+        """One safetensors file: the tensors, and as JSON metadata tokens, timesteps and shapes. All of
+        it or nothing; where that cannot be: SdscopeError."""
         tokens = {k: v and [x and vars(x) for x in v] for k, v in vars(self.tokens).items()}
         layers, features = {}, []
         if self.steps:
             layers, features = self.steps[0].attention.layers, list(self.steps[0].features)
         meta = {"t": [s.t for s in self.steps], "tokens": tokens, "attention": layers, "features": features}
         meta |= {"unet": self.unet.shapes, "vae": self.vae.shapes, "stages": list(self.vae.stages)}
-        path = Path(path)
-        part = path.with_name(path.name + ".part")
-        try:
+        with files.writing(path) as part:
             save_file(self.tensors(), part, metadata={"trace": json.dumps(meta)})
-            part.replace(path)
-        except (OSError, SafetensorError) as error:
-            raise SdscopeError(f"cannot write {path} ({error}): name a file in a folder of yours") from error
-        finally:
-            with suppress(OSError):
-                part.unlink()
 
     @classmethod
     def load(cls, path) -> Trace:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import functools
 import io
-from contextlib import suppress
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from PIL import Image, features
 
-from .. import SdscopeError
+from .. import SdscopeError, files
 
 STYLE = Path(__file__).with_name("style.mplstyle")
 WIDTH = 884  # CSS pixels: as wide as a slide has room for
@@ -47,27 +47,14 @@ class Shown:
 
     def save(self, path) -> None:
         """The suffix says as what. All of the file or nothing."""
-        path = Path(path)
-        write(path, self.data(path.suffix))
+        files.check(path, parents=True)
+        files.write(path, self.data(Path(path).suffix), parents=True)
 
     def _repr_html_(self) -> str:
         made = [suffix for suffix in self.__dict__.get("files", ()) if suffix != ".mp4"]  # no <img> shows that
         suffix = made[0] if made else self.suffix
         code = base64.b64encode(self.data(suffix)).decode()
         return f'<img style="max-width: {WIDTH}px; width: 100%" src="data:image/{suffix[1:]};base64,{code}">'
-
-
-def write(path: Path, data: bytes) -> None:
-    """All of the file or nothing: written beside its place, then moved there. Where that cannot be: SdscopeError."""
-    part = path.with_name(path.name + ".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(data)
-        part.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            part.unlink()
-        raise SdscopeError(f"cannot write {path}: {error.strerror}") from None
 
 
 class Picture(Shown):
@@ -122,7 +109,8 @@ class Animation(Shown):
         durations = [self.ms] * (len(frames) - 1) + [self.hold]
         buffer, (first, *rest) = io.BytesIO(), frames
         timing = dict(save_all=True, append_images=rest, duration=durations, loop=0)
-        first.save(buffer, suffix[1:], **timing, **options[suffix])
+        with too_large(suffix):
+            first.save(buffer, suffix[1:], **timing, **options[suffix])
         return buffer.getvalue()
 
 
@@ -154,8 +142,18 @@ def encode(image: Image.Image, suffix: str) -> bytes:
     if suffix not in options:
         raise SdscopeError(f"a picture is saved as .png or .webp, not {suffix!r}")
     buffer = io.BytesIO()
-    image.save(buffer, suffix[1:], **options[suffix])
+    with too_large(suffix):
+        image.save(buffer, suffix[1:], **options[suffix])
     return buffer.getvalue()
+
+
+@contextmanager
+def too_large(suffix):
+    """What Pillow says of a picture for which the format has no room"""
+    try:
+        yield
+    except ValueError as error:
+        raise SdscopeError(f"this cannot be saved as {suffix}: {error}") from error
 
 
 def rasterize(figure: Figure) -> Image.Image:

@@ -18,10 +18,10 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from .. import unet, vae
+from .. import files, unet, vae
 from ..checkpoint import WEIGHTS, find_model, read_config, weights_file
 from ..devices import pick_device, pick_dtype
-from .base import Shown, write
+from .base import Shown
 
 PROVENANCE = ("prompt", "negative_prompt", "seed", "steps", "guidance", "size", "model")
 
@@ -57,28 +57,32 @@ def saver(notebook: str, **provenance):
         if path.suffix != ".json":
             entry |= dict(zip(("width", "height"), Image.open(io.BytesIO(data)).size))
         entry |= {"alt": alt} | getattr(figure, "about", {})
-        write(path, data)
+        files.write(path, data, parents=True)
         update({name: entry})
         return figure
 
     return save
 
 
-def read(folder: Path | None = None) -> dict:
-    """{figure name: entry}; empty when nothing was written yet."""
+def read(folder: Path | None = None, what="figures") -> dict:
+    """{figure name: entry}, or {notebook: names of its "excerpts"}; empty when nothing was written yet."""
     path = (folder or out()) / "manifest.json"
-    return json.loads(path.read_text())["figures"] if path.exists() else {}
+    return json.loads(path.read_text()).get(what, {}) if path.exists() else {}
 
 
 def update(entries: dict, folder: Path | None = None) -> None:
     """Add or replace entries of the manifest."""
     folder = folder or out()
-    figures = read(folder) | entries
-    write_json(folder / "manifest.json", {"figures": dict(sorted(figures.items()))})
+    write_manifest(folder, read(folder) | entries, read(folder, "excerpts"))
+
+
+def write_manifest(folder: Path, figures: dict, excerpts: dict) -> None:
+    told = dict(figures=figures, excerpts=excerpts)
+    write_json(folder / "manifest.json", {what: dict(sorted(entries.items())) for what, entries in told.items()})
 
 
 def write_json(path: Path, value) -> None:
-    write(path, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
+    files.write(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n", parents=True)
 
 
 def find_weights(model: str) -> tuple[Path, str]:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from .. import SdscopeError
+from .. import SdscopeError, files
 from . import facts, manifest, runs
 from .execute import execute_all
 
@@ -76,9 +77,8 @@ def working(out: Path):
     try:
         build.mkdir(parents=True, exist_ok=True)
         with FileLock(build / "lock", timeout=0):
-            for name in MADE:  # killed between the two renames of `publish`
-                if (build / f"old-{name}").exists() and not (out / name).exists():
-                    (build / f"old-{name}").rename(out / name)
+            for name in MADE:
+                files.check_folder(out / name, os.listdir)
             yield build
     except Timeout:
         raise SdscopeError(f"another command makes or checks the figures in {out}: wait for it") from None
@@ -89,34 +89,45 @@ def working(out: Path):
 def publish(stages: list[Path], names: set[str], out: Path) -> None:
     """public/ and embed/ with what the stages hold; of other notebooks, out of `names`, with what was there.
 
-    Both are made whole elsewhere and then put in the place of the old. What else lies in public/ stays.
+    Both are made whole beside their place, and then put there. What no notebook has made stays as it is; where it
+    is in the way: SdscopeError.
     """
-    new = out / ".build" / "new"
-    public, embed = (new / name for name in MADE)
-    shutil.rmtree(new, ignore_errors=True)
-    for name in MADE:
-        if (out / name).exists():
-            shutil.copytree(out / name, new / name)
-    (public / "figures").mkdir(parents=True, exist_ok=True)
     others = names - {stage.name for stage in stages}
-    entries = {figure: entry for figure, entry in manifest.read(public).items() if entry["notebook"] in others}
+    entries = {figure: entry for figure, entry in manifest.read(out / "public").items() if entry["notebook"] in others}
+    excerpts = {name: texts for name, texts in manifest.read(out / "public", "excerpts").items() if name in others}
+    new = {}
     for stage in stages:
-        shutil.rmtree(embed / stage.name, ignore_errors=True)
-        shutil.copytree(stage / "embed", embed / stage.name)
+        excerpts[stage.name] = sorted(path.name for path in (stage / "embed").iterdir())
+        new |= {f"embed/{stage.name}/{text}": stage / "embed" / text for text in excerpts[stage.name]}
         for figure, entry in manifest.read(stage).items():
             if figure in entries:
                 raise SdscopeError(f"{figure} is saved by two notebooks: {entries[figure]['notebook']}, {stage.name}")
             entries[figure] = entry
-            shutil.copy(stage / "figures" / figure, public / "figures")
-    for path in [*(public / "figures").iterdir(), *embed.iterdir()]:
-        if path.name not in entries.keys() | names:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-    manifest.write_json(public / "manifest.json", {"figures": dict(sorted(entries.items()))})
-    manifest.write_json(public / "facts.json", facts.facts())
-    for name in MADE:
-        old = out / ".build" / f"old-{name}"
-        shutil.rmtree(old, ignore_errors=True)
-        if (out / name).exists():
-            (out / name).rename(old)
-        (new / name).rename(out / name)
-        shutil.rmtree(old, ignore_errors=True)
+            new[f"public/figures/{figure}"] = stage / "figures" / figure
+    old, before = published(out), {entry["notebook"] for entry in manifest.read(out / "public").values()}
+    for name, path in new.items():
+        ours = name in old or name.split("/")[1] in before
+        if not ours and os.path.lexists(out / name) and (out / name).read_bytes() != path.read_bytes():
+            raise SdscopeError(f"cannot write {out / name}: it was not made by this command; move it away")
+    kept = {*(f"public/figures/{figure}" for figure in entries), *(f"embed/{name}/{text}" for name in excerpts for text in excerpts[name])}
+    with files.making(out / "public", os.listdir) as public, files.making(out / "embed", os.listdir) as embed:
+        place = {"public": public, "embed": embed}
+        for name in MADE:
+            if (out / name).exists():
+                shutil.copytree(out / name, place[name], symlinks=True, dirs_exist_ok=True)
+        at = lambda name: place[name.partition("/")[0]] / name.partition("/")[2]
+        for name in old - kept:
+            at(name).unlink(missing_ok=True)
+            with suppress(OSError):  # of a notebook that is gone, unless something else is in it
+                at(name).parent.rmdir()
+        for name, path in new.items():
+            at(name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, at(name))
+        manifest.write_manifest(public, entries, excerpts)
+        manifest.write_json(public / "facts.json", facts.facts())
+
+
+def published(out: Path) -> set[str]:
+    """The files below public/ and embed/ that this command has made"""
+    figures, excerpts = (manifest.read(out / "public", what) for what in ("figures", "excerpts"))
+    return {*(f"public/figures/{name}" for name in figures), *(f"embed/{name}/{text}" for name in excerpts for text in excerpts[name])}
