@@ -8,6 +8,7 @@ import pytest
 import torch
 from diffusers import AutoencoderKL as Reference
 from safetensors.torch import load_file, save_file
+from transformers import CLIPTokenizer
 
 from sdscope import SdscopeError, StableDiffusion, checkpoint
 from sdscope.checkpoint import FILES, find_model, load_module
@@ -102,6 +103,13 @@ def test_a_tokenizer_of_another_model(folder):
     refused(folder, "the tokenizer does not fit the text encoder")
 
 
+def test_a_tokenizer_with_more_pieces_than_the_text_encoder_knows(folder):
+    tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
+    tokenizer.add_tokens(["zeppelin"])
+    tokenizer.save_pretrained(folder / "tokenizer")
+    refused(folder, "the tokenizer does not fit the text encoder")
+
+
 def test_a_config_of_another_model(folder):
     edit(folder / "unet/config.json", block_out_channels=[32, 32, 32, 32])
     refused(folder, UNET, "mismatched: conv_in.weight", " more")
@@ -176,6 +184,14 @@ def test_a_large_model_on_the_cpu_is_worth_a_word(caplog):
         warn_if_slow(unet, asked, CPU)
         assert len(caplog.messages) == words
     assert "no GPU was found: 859 million parameters on the CPU" in caplog.messages[0]
+
+
+def test_every_model_that_is_loaded_is_weighed(folder, monkeypatch):
+    asked = []
+    monkeypatch.setattr("sdscope.pipeline.warn_if_slow", lambda *args: asked.append(args))
+    for device in "auto", "cpu":
+        pipe = StableDiffusion.from_pretrained(folder, device=device)
+        assert asked.pop() == (pipe.unet, device, pipe.unet.conv_in.weight.device)
 
 
 def test_weights_are_all_the_file_s(folder):

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -15,6 +16,7 @@ from transformers import CLIPTokenizer
 
 from sdscope import SdscopeError, StableDiffusion, figures
 from sdscope.postcard import data, evaluate as evaluation, run, train, train_diffusion, train_text, train_vae
+from sdscope.postcard.captions import prompt
 from sdscope.postcard.evaluate import diversity, evaluate, frechet, wilson
 from sdscope.postcard.judge import Judge, verdict
 from sdscope.postcard.muon import Muon, orthogonal
@@ -222,15 +224,43 @@ def test_every_stage_and_the_evaluation(tmp_path, tiny, monkeypatch):
     assert [picture.size for picture in sheets[2][:2]] == [(128, 128)] * 2
     assert StableDiffusion.from_pretrained(tmp_path / "model")("a ship", seed=1, num_inference_steps=1).size == (128, 128)
 
+    scenes, real = {prompt(scene): scene for scene in data.held_out_scenes(3)}, evaluation.generated
+
+    def painter_or_parrot(pipe, prompts, scale, seeds, *steps):
+        """At guidance 1 as good as the painter itself, at 5 always the same picture; with fewer steps the real model"""
+        if steps:
+            return real(pipe, prompts, scale, seeds, *steps)
+        another = len({*prompts}) < len(prompts)               # several pictures of one scene
+        asked = [replace(scenes[text], seed=scenes[text].seed + (1 + k) * another) for text, k in zip(prompts, seeds, strict=True)]
+        return [data.paint(scene) for scene in (asked if scale == 1 else asked[:1] * len(asked))]
+
+    monkeypatch.setattr(evaluation, "generated", painter_or_parrot)
     monkeypatch.setattr(evaluation, "GUIDANCE", (1.0, 5.0))
     monkeypatch.setattr(evaluation, "FEWER", (1,))
     evaluate(tmp_path, str(tmp_path / "model"), tmp_path / "postcard.json", count=3, prompts=1, seeds=2)
     result = json.loads((tmp_path / "postcard.json").read_text())
-    assert [row["scale"] for row in result["guidance"]] == [1.0, 5.0] and [row["steps"] for row in result["fewer_steps"]] == [1]
-    for part in (result["painter"], result["autoencoder"], result["guidance"][0]["accuracy"], result["fewer_steps"][0]["accuracy"]):
+    (painter, parrot), (fewer,) = result["guidance"], result["fewer_steps"]
+    assert (painter["scale"], parrot["scale"], fewer["steps"]) == (1.0, 5.0, 1)
+    for part in (result["painter"], result["autoencoder"], parrot["accuracy"], fewer["accuracy"]):
         right, low, high, n = part["place"]
         assert 0 <= low <= right <= high <= 1 and n == 3
-    assert result["autoencoder"]["psnr"] > 0 and result["guidance"][0]["diversity"] >= 0 and result["guidance"][0]["frechet"] > -0.01
+    assert painter["accuracy"] == result["painter"]
+    assert (painter["frechet"], painter["diversity"]) == (pytest.approx(0, abs=0.01), 1.0)
+    assert parrot["frechet"] > 0.1 and parrot["diversity"] == pytest.approx(0, abs=0.01)
+    pictures = train_vae.to_tensor(np.stack([np.asarray(data.paint(scene)) for scene in scenes.values()]))
+    vae = StableDiffusion.from_pretrained(tmp_path / "model", device="cpu").vae
+    with torch.no_grad():
+        back = vae.decode(vae.encode(pictures)[0]).clamp(-1, 1)
+    assert result["autoencoder"]["psnr"] == pytest.approx(train_vae.psnr(back, pictures).mean().item(), abs=0.02)
+
+
+def test_every_prompt_is_painted_once_with_its_own_seed():
+    """"At the first try", in batches"""
+    asked = []
+    pipe = lambda prompts, **options: asked.append((prompts, options)) or [p.upper() for p in prompts]
+    assert evaluation.generated(pipe, ["a", "b", "c"], 7.5, range(5, 8), 10, batch=2) == ["A", "B", "C"]
+    options = dict(num_inference_steps=10, guidance_scale=7.5)
+    assert asked == [(["a", "b"], options | dict(seed=[5, 6])), (["c"], options | dict(seed=[7]))]
 
 
 def test_what_must_be_there_first(tmp_path):

@@ -1,0 +1,301 @@
+"""What Postcard is taught is what its model card and the docstrings say: every batch, every loss, every step.
+
+The stages are not run: `given` keeps what a stage hands to Run.go.
+"""
+from functools import partial
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.optim.optimizer import register_optimizer_step_pre_hook
+
+from sdscope.postcard import data, judge, run, train_diffusion, train_text, train_vae
+from sdscope.postcard.run import Length, Run
+from sdscope.postcard.scene import ATTRIBUTES
+from sdscope.postcard.tokenizer import train_tokenizer
+from sdscope.scheduler import DDIM
+
+
+@pytest.fixture
+def given(monkeypatch):
+    """What a stage gives to the loop: its losses, batch, sheet"""
+    kept = SimpleNamespace()
+    monkeypatch.setattr(Run, "go", lambda self, batch, sheet=None: vars(kept).update(losses=self.plain, batch=batch, sheet=sheet))
+    torch.manual_seed(0)
+    return kept
+
+
+def batches(given, count, done=0.0):
+    return [given.batch(np.random.default_rng(step), done) for step in range(count)]
+
+
+# ---------------------------------------------------------------------------- the loop
+
+class Steep(nn.Module):
+    """A loss whose gradient has this norm, on an inner matrix and one at an end"""
+
+    def __init__(self, norm):
+        super().__init__()
+        self.inner, self.conv_out, self.slope = nn.Parameter(torch.ones(3, 3)), nn.Parameter(torch.ones(3, 3)), norm / 18**0.5
+
+    def forward(self, x):
+        return self.slope * (self.inner.sum() + self.conv_out.sum()) + 0 * x.sum()
+
+
+@pytest.mark.parametrize("norm, kept", [(0.25, 0.25), (1e4, 1.0)])
+def test_gradients_are_clipped_to_a_norm_of_one_and_steps_have_their_rate(tmp_path, norm, kept):
+    seen = []
+
+    def look(optimizer, *_):
+        groups = optimizer.param_groups
+        seen.append((groups[0]["lr"], sum(p.grad.square().sum().item() for group in groups for p in group["params"])))
+
+    hook = register_optimizer_step_pre_hook(look)
+    try:
+        Run(tmp_path, Steep(norm), Length(6, 2, 0.5)).go(lambda rng, done: [torch.zeros(2, 1)])
+    finally:
+        hook.remove()
+    (muon, adamw), rates = (seen[::2], seen[1::2]), [0.5 * run.learning_rate(step, step / 6) for step in range(6)]
+    assert [rate for rate, _ in muon] == [rate for rate, _ in adamw] == rates
+    assert [(a + b) ** 0.5 for (_, a), (_, b) in zip(muon, adamw, strict=True)] == pytest.approx([kept] * 6, rel=1e-4)
+
+
+# ---------------------------------------------------------------------------- the autoencoder
+
+@pytest.fixture
+def small_vae(monkeypatch):
+    for key, value in dict(block_out_channels=[8] * 4, norm_num_groups=4).items():
+        monkeypatch.setitem(train_vae.VAE_CONFIG, key, value)
+
+
+def test_the_autoencoder_sees_every_picture_but_the_held_out_ones(tmp_path, given, small_vae, monkeypatch):
+    """Quarters first, then whole pictures. These tell their number in red, and in green and blue where in it they are cut."""
+    number, y, x = np.meshgrid(range(20), range(128), range(128), indexing="ij")
+    pictures = np.stack([number * 12, y, x], axis=-1).astype(np.uint8)
+    monkeypatch.setattr(train_vae, "painted", lambda *args, **options: pictures)
+    train_vae.train_vae(tmp_path, 20, Length(1, 8, 1e-3))
+    for done, count, side, corners in ((0.69, 32, 64, set(range(0, 65, 8))), (0.7, 8, 128, {0})):
+        seen = set()
+        for batch, noise in batches(given, 40, done):
+            assert batch.shape == (count, 3, side, side) and noise.shape == (count, 4, side // 8, side // 8)
+            cut = ((batch + 1) * 127.5).round().int()
+            seen |= {tuple(row) for row in cut[:, :, 0, 0].tolist()}
+            assert (cut[:, 1:, -1, -1] - cut[:, 1:, 0, 0] == side - 1).all() and (cut[:, 0] == cut[:, 0, :1, :1]).all()
+        assert {red // 12 for red, *_ in seen} == set(range(train_vae.HELD_OUT, 20))
+        assert {top for _, top, _ in seen} == {left for *_, left in seen} == corners
+    sheet = np.asarray(given.sheet(given.losses))
+    assert (sheet[:128] == np.concatenate(pictures[: train_vae.HELD_OUT], axis=1)).all()
+    assert (given.losses.vae.quant_conv.bias[4:] == -6).all()  # it started simple
+
+
+def test_the_loss_of_the_autoencoder():
+    """Of a decoder that gives back what it should: what is left is the distance of the latents from a normal distribution."""
+    pictures, noise = torch.rand(2, 3, 8, 8), torch.randn(2, 4, 1, 1)
+    mean, logvar, asked = 100 * torch.randn(2, 4, 1, 1), torch.randn(2, 4, 1, 1), []
+    vae = nn.Module()
+    vae.encode, vae.decode = lambda x: (mean, logvar), lambda z: asked.append(z) or pictures
+    loss = train_vae.AutoencoderLoss(vae)(pictures, noise)
+    normal = torch.distributions.Normal
+    divergence = torch.distributions.kl_divergence(normal(mean, torch.exp(0.5 * logvar)), normal(0, 1)).mean()
+    assert divergence > 100 and loss == pytest.approx(1e-5 * divergence.item(), rel=1e-4)
+    assert torch.allclose(asked[0], mean + torch.exp(0.5 * logvar) * noise)
+
+
+def test_closeness_looks_at_values_and_at_edges_at_two_sizes():
+    flat, stripes = torch.zeros(1, 3, 8, 8), torch.tensor([1.0, -1.0]).expand(1, 3, 8, 4, 2).flatten(-2)
+    assert train_vae.closeness(stripes, stripes) == 0
+    assert train_vae.closeness(flat + 0.5, flat).item() == pytest.approx(0.5 + 2 * 0.5**2)
+    assert train_vae.closeness(stripes, flat).item() == pytest.approx(1 + 2 + 0.5 * 2)             # gone at half the size
+    wide = stripes[..., :4].repeat_interleave(2, dim=-1)                                           # of 7 differences 3 are 2
+    for way in wide, wide.mT:
+        assert train_vae.closeness(way, flat).item() == pytest.approx(1 + 2 + 0.5 * 6 / 7 + 0.5 * 2)
+
+
+def test_a_decibel_is_what_it_is():
+    """Peak to peak is 2: off by a tenth of that everywhere is 20 dB"""
+    a = torch.zeros(2, 3, 4, 4)
+    assert train_vae.psnr(a, a + torch.tensor([0.2, 0.02])[:, None, None, None]).tolist() == pytest.approx([20, 40], abs=1e-4)
+
+
+def test_the_autoencoder_starts_as_averaging_and_repeating(small_vae):
+    """"A nearly linear map": no residual branch adds more than a constant, and there is hardly any noise on the latents."""
+    vae = train_vae.start_simple(train_vae.AutoencoderKL(train_vae.VAE_CONFIG)).eval()
+    x = torch.randn(1, 8, 8, 8)
+    down, up = vae.encoder.down_blocks[0].downsamplers[0], vae.decoder.up_blocks[0].upsamplers[0]
+    with torch.no_grad():
+        for module in vae.modules():
+            if isinstance(module, train_vae.ResnetBlock2D):
+                assert torch.allclose(module(x) - module.conv2.bias[:, None, None], x, atol=1e-6)
+            elif isinstance(module, train_vae.Attention):
+                assert not module.to_out[0].weight.any()
+        for resize, expected in ((down, F.avg_pool2d(x, 2)), (up, x.repeat_interleave(2, 2).repeat_interleave(2, 3))):
+            assert torch.allclose(resize(x) - resize.conv.bias[:, None, None], expected, atol=1e-6)
+        assert (vae.encode(torch.randn(1, 3, 64, 64))[1] == -6).all()
+
+
+# ---------------------------------------------------------------------------- the text encoder and the judge
+
+def test_the_loss_of_attributes():
+    """Cross entropy of those that can be seen, mean over the attributes; one that nobody in the batch has counts nothing."""
+    state = torch.randn(4, 6)
+    heads = nn.ModuleDict({name: nn.Linear(6, len(words)) for name, words in ATTRIBUTES.items()})
+    labels = torch.stack([torch.arange(4) % len(words) for words in ATTRIBUTES.values()], dim=1)
+    labels[1:, 5], labels[:, 9] = -100, -100
+    expected = []
+    for (name, head), column in zip(heads.items(), labels.T):
+        chances = head(state).softmax(-1)
+        known = [-chances[i, label].log() for i, label in enumerate(column) if label != -100]
+        expected.append(torch.stack(known).mean() if known else torch.zeros(()))
+    assert torch.allclose(train_text.attribute_loss(heads, state, labels), torch.stack(expected).mean(), atol=1e-6)
+
+
+def test_a_caption_is_asked_about_at_its_end_and_at_the_end_of_its_padding(monkeypatch):
+    states, asked = torch.randn(2, 77, 5), []
+    ids = torch.full((2, 77), 9)                               # the end token, and padding with it
+    ids[:, :3], ids[1, 3:7] = torch.tensor([8, 1, 2]), 3
+    encoder = nn.Module()
+    encoder.config, encoder.forward = SimpleNamespace(hidden_size=5), lambda ids: (states,)
+    monkeypatch.setattr(train_text, "attribute_loss", lambda heads, state, labels: asked.append(state) or state.sum())
+    loss = train_text.CaptionLoss(encoder)(ids, None)
+    ends = torch.stack([states[0, 3], states[1, 7]])
+    assert torch.equal(asked[0], ends) and torch.equal(asked[1], states[:, -1])
+    assert torch.allclose(loss, (ends.sum() + states[:, -1].sum()) / 2)
+
+
+def test_the_text_encoder_learns_every_caption_with_its_own_labels(tmp_path, given, monkeypatch):
+    """These tell in their tokens whose they are, and which."""
+    ids = np.zeros((10, data.CAPTIONS, 77), np.int16)
+    ids[:, :, 1], ids[:, :, 2] = np.arange(10)[:, None], np.arange(data.CAPTIONS)
+    labels = np.repeat(np.arange(10, dtype=np.int16)[:, None], 10, axis=1)
+    monkeypatch.setattr(train_text, "captioned", lambda *args, **options: ids)
+    monkeypatch.setattr(train_text, "labelled", lambda *args, **options: labels)
+    monkeypatch.setattr(data, "train_tokenizer", partial(train_tokenizer, captions=100))
+    (tmp_path / "data").mkdir()
+    train_text.train_text(tmp_path, 10, Length(1, 32, 1e-3))
+    seen = set()
+    for chosen, told in batches(given, 20):
+        assert chosen.shape == (32, 77) and torch.equal(chosen[:, 1], told[:, 0])
+        seen |= {tuple(row) for row in chosen[:, 1:3].tolist()}
+    assert len(seen) == 10 * data.CAPTIONS
+
+
+def test_the_judge_learns_from_pictures_as_an_autoencoder_gives_them(tmp_path, given, monkeypatch):
+    """A little blurred and noisy, each otherwise, each with its own labels; of the judge's own scenes."""
+    number, y, x = np.meshgrid(range(5), range(128), range(128), indexing="ij")
+    pictures = np.stack([100 + 20 * number, 60 * (y % 2), 60 * (x % 2)], axis=-1).astype(np.uint8)
+    labels, asked = np.repeat(np.arange(5, dtype=np.int16)[:, None], 10, axis=1), []
+    monkeypatch.setattr(judge, "painted", lambda folder, count, first, progress=None: asked.append(first) or pictures)
+    monkeypatch.setattr(judge, "labelled", lambda folder, count, first, progress=None: asked.append(first) or labels)
+    judge.train_judge(tmp_path, 5, Length(1, 16, 1e-3))
+    assert asked == [data.JUDGE, data.JUDGE]
+    ((seen, told),) = batches(given, 1)
+    assert [round(float((red + 1) * 127.5 / 20)) - 5 for red in seen[:, 0].mean((1, 2))] == told[:, 0].tolist() and len(set(told[:, 0].tolist())) == 5
+    clean = train_vae.to_tensor(pictures)[told[:, 0]]
+    stripes = (seen[:, 2, :, 1::2] - seen[:, 2, :, ::2]).mean((1, 2)) / (60 / 127.5)  # what blur leaves of them: 1 - blur ** 2
+    noise = (seen - clean)[:, 0, 2:-2, 2:-2].std((1, 2))
+    assert -0.01 < stripes.min() < 0.5 < 0.9 < stripes.max() < 1.02
+    assert noise.min() < 0.01 and 0.04 < noise.max() < 0.08
+
+
+# ---------------------------------------------------------------------------- the diffusion model
+
+def told(size):
+    """Latents of 64 pictures, and captions that say of which picture and which of its captions they are, and of which size."""
+    width, height = size
+    latents = torch.randn(64, 4, height // 64, width // 64, generator=torch.Generator().manual_seed(width))
+    latents = latents * torch.tensor([1.0, 2, 3, 4])[:, None, None] + torch.tensor([-5.0, 0, 5, 10])[:, None, None]
+    ids = torch.zeros(64, data.CAPTIONS, 77, dtype=torch.int16)
+    ids[:, :, 1], ids[:, :, 2] = torch.arange(64)[:, None], torch.arange(data.CAPTIONS)
+    ids[:, :, 3], ids[:, :, 4] = width, height
+    return latents, ids
+
+
+@pytest.fixture
+def world(tmp_path, given, monkeypatch):
+    """Earlier stages that left `told`, and networks of next to nothing."""
+    for key, value in dict(block_out_channels=[8] * 4, norm_num_groups=4, attention_head_dim=[1] * 4, cross_attention_dim=16).items():
+        monkeypatch.setitem(train_diffusion.UNET_CONFIG, key, value)
+    monkeypatch.setattr(data, "train_tokenizer", partial(train_tokenizer, captions=100))
+    (tmp_path / "data").mkdir()
+    vae = train_vae.AutoencoderKL(train_vae.VAE_CONFIG | dict(block_out_channels=[8] * 4, norm_num_groups=4))
+    sizes = [*train_diffusion.SIZES, *train_diffusion.LARGE]
+    for name, stands_in in dict(
+        trained_vae=lambda folder: vae,
+        trained_text_encoder=lambda folder: nn.Linear(1, 1),
+        finished=lambda folder, losses: losses,
+        keep_story=lambda folder: None,
+        encoded=lambda folder, vae, count, size, *_: told(size)[0][:count],
+        captioned=lambda folder, count, first, *_: told(sizes[first // 2**30])[1][:count].numpy(),
+    ).items():
+        monkeypatch.setattr(train_diffusion, name, stands_in)
+    return SimpleNamespace(folder=tmp_path, vae=vae, given=given)
+
+
+def lessons(world, stage):
+    """A thousand batches of 16, each looked at: their sizes, times, and whose captions they have (None: left out)."""
+    stage(world.folder, 60, Length(1, 16, 1e-3))
+    ddim, square = DDIM(train_diffusion.SCHEDULER_CONFIG), told((128, 128))[0][:48]             # four of five pictures
+    mean, spread = (x[:, None, None] for x in (square.mean((0, 2, 3)), square.std((0, 2, 3))))
+    assert world.vae.config.scaling_factor == pytest.approx(1 / spread.mean().item())
+    empty = torch.tensor(data.tokenizer_in(world.folder / "data")("", padding="max_length").input_ids)
+    sizes, every_time, captions = [], [], []
+    for noisy, times, ids, velocity in batches(world.given, 1000):
+        a = ddim.alphas_cumprod[times][:, None, None, None]
+        x0, noise = a**0.5 * noisy - (1 - a) ** 0.5 * velocity, (1 - a) ** 0.5 * noisy + a**0.5 * velocity
+        named = (ids != empty).any(1)
+        picture, caption, *size = ids[named, 1:5].T
+        sizes.append((size[0].unique().item(), size[1].unique().item()))                       # everything of one size
+        assert torch.allclose(x0[named], (told(sizes[-1])[0][picture] - mean) / spread, atol=1e-3)
+        assert abs(noise.mean()) < 0.5 and 0.6 < noise.std() < 1.4
+        every_time += times.tolist()
+        captions += [*zip(picture.tolist(), caption.tolist()), *[None] * int((~named).sum())]
+    return sizes, every_time, captions
+
+
+def shares(things):
+    return {thing: things.count(thing) / len(things) for thing in set(things)}
+
+
+def test_the_unet_learns_normalised_latents_with_their_captions_one_in_ten_left_out(world):
+    sizes, times, captions = lessons(world, train_diffusion.train_diffusion)
+    assert shares(sizes) == pytest.approx(train_diffusion.SIZES, abs=0.04)
+    assert captions.count(None) / len(captions) == pytest.approx(0.1, abs=0.01)
+    assert {(i, c) for i in range(48) for c in range(data.CAPTIONS)} == set(captions) - {None}
+    often = train_diffusion.timestep_weights(DDIM(train_diffusion.SCHEDULER_CONFIG)).view(10, 100).sum(1)
+    assert (np.histogram(times, 10, (0, 1000))[0] / len(times)).tolist() == pytest.approx(often.tolist(), abs=0.01)
+
+
+def test_large_pictures_come_with_a_third_of_small_ones(world):
+    """"It may forget nothing": those are normalised as before, and have their own captions."""
+    sizes, _, captions = lessons(world, train_diffusion.train_large)
+    expected = {size: part / 1.5 for size, part in (train_diffusion.LARGE | {(128, 128): 0.5}).items()}
+    assert shares(sizes) == pytest.approx(expected, abs=0.04)
+    assert captions.count(None) / len(captions) == pytest.approx(0.1, abs=0.01)
+
+
+def test_times_are_drawn_as_min_snr_would_weigh_them():
+    """arXiv:2303.09556, of v: min(SNR, 5) / (SNR + 1); a quarter of all draws is even."""
+    betas = np.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2
+    snr = 1 / (1 / np.cumprod(1 - betas) - 1)
+    weight = np.minimum(snr, 5) / (snr + 1)
+    found = train_diffusion.timestep_weights(DDIM(train_diffusion.SCHEDULER_CONFIG)).double().numpy()
+    assert np.allclose(found, 0.75 * weight / weight.sum() + 0.25 / 1000, rtol=1e-3)
+    assert found.argmax() == np.abs(snr - 5).argmin() and found.max() > 2 * found[0] and found.max() > 5 * found[-1]
+
+
+def test_the_text_encoder_stays_as_it_is_while_the_unet_learns():
+    losses = train_diffusion.DiffusionLoss(nn.Linear(2, 2), nn.Linear(2, 2))
+    learning = {id(p) for optimizer in run.optimizers_of(losses, 1e-3) for group in optimizer.param_groups for p in group["params"]}
+    assert learning == {id(p) for p in losses.unet.parameters()}
+
+
+def test_no_two_parts_of_the_world_have_a_scene_in_common():
+    """Of so many pictures as nobody will paint"""
+    count = 10**9
+    rows = [range(first, first + n) for sizes in (train_diffusion.SIZES, train_diffusion.LARGE) for _, n, first in train_diffusion.worlds(count, sizes)]
+    rows += [range(data.JUDGE, data.JUDGE + count), range(data.EVALUATION, data.EVALUATION + count)]
+    rows.sort(key=lambda row: row.start)
+    assert len(rows) == 10 and all(a.stop <= b.start for a, b in zip(rows, rows[1:])) and rows[-1].stop < 2**40  # Scene.for_training goes on there
