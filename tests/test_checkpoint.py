@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -87,9 +88,82 @@ def test_extra_keys(folder, name):
     refused(folder, "unexpected: extra.weight")
 
 
-def test_another_kind_of_model(folder):
-    edit(folder / "model_index.json", _class_name="StableDiffusionXLPipeline")
-    refused(folder, "holds a StableDiffusionXLPipeline")
+@pytest.mark.parametrize("kind", ["StableDiffusionXLPipeline", "FluxPipeline", ["my", "Pipeline\n"], None, 5])
+def test_another_kind_of_model(folder, kind):
+    edit(folder / "model_index.json", _class_name=kind)
+    refused(folder, "holds a ", "only text-to-image by Stable Diffusion 1.x and 2.x is read here")
+
+
+def test_the_kind_is_asked_for_before_the_files(tmp_path):
+    """As on disk: Stable Diffusion 3 and Flux have no unet, adapters no model_index.json."""
+    kinds = {
+        "StableDiffusion3Pipeline": ("model_index.json", {"_class_name": "StableDiffusion3Pipeline"}),
+        "UNet2DConditionModel": ("config.json", {"_class_name": "UNet2DConditionModel"}),
+        "CLIPTextModel": ("config.json", {"architectures": ["CLIPTextModel"]}),
+        "LORA": ("adapter_config.json", {"peft_type": "LORA"}),
+        "LoRA": ("pytorch_lora_weights.safetensors", {}),
+        "single file, v2-1_768-ema-pruned.safetensors": ("v2-1_768-ema-pruned.safetensors", {}),
+    }
+    for kind, (name, holds) in kinds.items():
+        folder = tmp_path / kind.split(",")[0]
+        folder.mkdir()
+        (folder / name).write_text(json.dumps(holds))
+        with pytest.raises(SdscopeError, match="only text-to-image by Stable Diffusion") as error:
+            find_model(folder)
+        assert kind in str(error.value) and "again" not in str(error.value)
+
+
+def test_a_folder_too_high(folder):
+    """The parent of a model, and a model's folder in the hub's cache"""
+    refused(folder.parent, f"give {folder}")
+    cache = folder.parent / "models--owner--name"
+    (cache / "snapshots").mkdir(parents=True)
+    kept = folder.rename(cache / "snapshots" / "commit")
+    refused(cache, f"give {kept}")
+
+
+def test_a_file_is_no_model(folder, tmp_path):
+    for name, advice in (
+        ("v1-5-pruned.safetensors", "StableDiffusionPipeline.from_single_file('"),
+        ("v1-5-pruned.ckpt", "is a pickle"),
+        ("readme.txt", "give the one that holds model_index.json"),
+    ):
+        (tmp_path / name).write_bytes(b"")
+        refused(tmp_path / name, name, advice)
+    refused(folder / "model_index.json", "give the one that holds model_index.json")
+
+
+@pytest.mark.parametrize("name", [UNET, VAE, TEXT, "tokenizer/tokenizer.json", "unet/config.json"])
+def test_git_lfs_pointers(folder, name):
+    """What git clone leaves in place of large files where git-lfs is not installed"""
+    pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 3438167536\n"
+    (folder / name).write_text(pointer)
+    refused(folder, f"{folder / name} is not the file itself", "git lfs pull")
+
+
+def test_files_of_somebody_else(folder, monkeypatch):
+    """root may read everything, so this is played"""
+    def forbidden(*args, **kwargs):
+        raise PermissionError(13, "Permission denied", str(folder / UNET))
+
+    monkeypatch.setattr("sdscope.weights.load_file", forbidden)
+    refused(folder, UNET, "change its permissions")
+
+
+def test_a_folder_here_goes_before_the_hub(folder, monkeypatch, caplog):
+    """As in diffusers. A short name stands for a folder only if that is a model, which is said."""
+    monkeypatch.chdir(folder.parent)
+    (folder.parent / "postcard").mkdir()
+    assert find_model("postcard").name == "weights" and not caplog.messages
+    assert find_model(folder.rename("sd15").name) == Path("sd15")
+    assert "sd15 is read, not the model of that short name" in caplog.text
+    caplog.clear()
+    for name in Path("sd15"), "./sd15":
+        assert find_model(name) == Path("sd15")
+    Path("runwayml").mkdir()
+    Path("sd15").rename("runwayml/stable-diffusion-v1-5")
+    assert find_model("runwayml/stable-diffusion-v1-5") == Path("runwayml/stable-diffusion-v1-5")
+    assert not caplog.messages
 
 
 @pytest.mark.parametrize("key, value", [("beta_schedule", "linear"), ("prediction_type", "sample")])
@@ -243,25 +317,36 @@ def test_the_removed_originals_lead_to_their_mirrors(monkeypatch, tiny_folder, c
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
-def test_only_safetensors_of_the_dtype_are_downloaded(monkeypatch, tiny_folder, dtype):
-    """The hub is asked for one variant, and for the other one only where the first is not there."""
-    asked = []
-    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda _, **kw: asked.append(kw) or tiny_folder)
+def test_only_safetensors_of_the_dtype_are_downloaded(monkeypatch, folder, tmp_path, dtype):
+    """The small files first; then one variant, and the other one only where the first is not there."""
+    small = shutil.copytree(folder, tmp_path / "small", ignore=shutil.ignore_patterns("*.safetensors"))
+    asked, answers = [], [small, folder]
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda _, **kw: asked.append(kw) or answers.pop(0))
     find_model("owner/name", dtype=dtype)
-    patterns = asked[0]["allow_patterns"]
-    assert set(FILES) <= set(patterns)
-    assert {p.rsplit(".")[-1] for p in patterns} == {"json", "txt", "safetensors"}
-    weights = sorted(p for p in patterns if p.endswith(".safetensors"))
-    full = sorted([TEXT, UNET, VAE])
-    half = sorted(name.replace(".safe", ".fp16.safe") for name in full)
-    assert len(asked) == 1 and weights == (full if dtype == torch.float32 else half)
+    small, patterns = (set(options["allow_patterns"]) for options in asked)
+    assert set(FILES) <= small < patterns
+    assert {p.rsplit(".")[-1] for p in small} == {"json", "txt"}
+    variant = "" if dtype == torch.float32 else ".fp16"
+    names = [name.removesuffix(".safetensors") for name in (TEXT, UNET, VAE)]
+    shards = [f"{name}{variant}-?????-of-?????.safetensors" for name in names]
+    indices = [f"{name}.safetensors.index{variant}.json" for name in names]
+    assert patterns - small == {*(f"{name}{variant}.safetensors" for name in names), *shards, *indices}
 
 
 def test_the_other_variant_is_downloaded_where_the_first_is_not_there(monkeypatch, folder, tmp_path):
     empty = shutil.copytree(folder, tmp_path / "empty", ignore=shutil.ignore_patterns("*.safetensors"))
-    answers = [empty, folder]
+    answers = [empty, empty, folder]
     monkeypatch.setattr("huggingface_hub.snapshot_download", lambda _, **kw: answers.pop(0))
     assert find_model("owner/name", dtype=torch.float16) == folder and not answers
+
+
+def test_another_kind_is_refused_before_its_weights_are_downloaded(monkeypatch, folder):
+    edit(folder / "model_index.json", _class_name="StableDiffusion3Pipeline")
+    asked = []
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda _, **kw: asked.append(kw) or folder)
+    with pytest.raises(SdscopeError, match="holds a StableDiffusion3Pipeline"):
+        find_model("owner/name")
+    assert len(asked) == 1 and not any("safetensors" in p for p in asked[0]["allow_patterns"])
 
 
 @pytest.fixture
@@ -298,6 +383,63 @@ def test_a_warm_cache_of_a_network_that_is_gone(cache, monkeypatch):
     assert find_model("sd15").is_relative_to(cache)
 
 
+def a_cache(root, hub_id, revision, folder, listed):
+    """A model in the hub's cache, and which files the hub said that there are of it"""
+    kept = root / f"models--{hub_id.replace('/', '--')}"
+    shutil.copytree(folder, kept / "snapshots" / revision)
+    (kept / "refs").mkdir()
+    (kept / "refs/main").write_text(revision)
+    (kept / "trees").mkdir()
+    files = {name: {"size": 1, "blob_id": "0" * 40} for name in listed}
+    (kept / f"trees/{revision}.json").write_text(json.dumps({"format_version": 1, "files": files}))
+    return kept / "snapshots" / revision
+
+
+@pytest.mark.parametrize("offline", [True, False])
+@pytest.mark.parametrize("name", ["stable-diffusion-v1-5/stable-diffusion-v1-5", "owner/both"])
+@pytest.mark.parametrize("has", [torch.float16, torch.float32])
+def test_the_other_precision_in_the_cache(cache, folder, name, has, offline):
+    """Fetched by a GPU, opened without a network by the CPU, and the reverse: the hub has both"""
+    full = [TEXT, UNET, VAE]
+    half = [name.replace(".safe", ".fp16.safe") for name in full]
+    if has == torch.float16:
+        for old, new in zip(full, half):
+            (folder / old).rename(folder / new)
+    shutil.rmtree(cache / f"models--{name.replace('/', '--')}", ignore_errors=True)
+    revision = KNOWN["sd15"].revision if name.startswith("stable") else "1" * 40
+    kept = a_cache(cache, name, revision, folder, [*FILES, "tokenizer/tokenizer.json", *full, *half])
+    for dtype in torch.float32, torch.float16:
+        assert find_model(name, offline=offline, dtype=dtype) == kept
+        assert StableDiffusion.from_pretrained(name, device="cpu", dtype=dtype, offline=offline).size == 64
+
+
+def test_an_original_that_is_gone_from_the_hub_but_not_from_here(cache, tiny_folder, caplog, monkeypatch):
+    """As diffusers has it; where a file of it is missing, its mirror"""
+    name, files = "runwayml/stable-diffusion-v1-5", [*FILES, "tokenizer/tokenizer.json", TEXT, UNET, VAE]
+    kept = a_cache(cache, name, "2" * 40, tiny_folder, files)
+    for offline in True, False:
+        assert find_model(name, offline=offline) == kept
+    assert not caplog.messages
+    (kept / UNET).unlink()
+    assert find_model(name).parent.parent.name == "models--stable-diffusion-v1-5--stable-diffusion-v1-5"
+    assert "is gone from the hub; its mirror is used" in caplog.text
+
+
+def test_a_commit_that_is_gone_from_the_hub(cache, monkeypatch):
+    """Whatever the hub answers: what is in the cache will do, if it is complete"""
+    from huggingface_hub import snapshot_download
+
+    def gone(hub_id, local_files_only, **options):
+        if not local_files_only:
+            raise RuntimeError("404")
+        return snapshot_download(hub_id, local_files_only=True, **options)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", gone)
+    assert find_model("owner/name").is_relative_to(cache)
+    next(cache.glob(f"*name/snapshots/*/{UNET}")).unlink()
+    refused("owner/name", "RuntimeError: 404")
+
+
 def test_a_half_warm_cache_says_what_is_missing(cache):
     next(cache.rglob(UNET)).unlink()
     refused("sd15", "lacks", UNET)
@@ -330,3 +472,26 @@ def test_old_text_encoder_names(folder):
     reweigh(path, rename)
     pipe = StableDiffusion.from_pretrained(folder, device="cpu")
     assert torch.equal(pipe.encode(["a ship"]), expected)
+
+
+def test_transformers_talks_as_before(tiny_folder):
+    """Its verbosity and its progress bars belong to the whole process."""
+    from huggingface_hub import utils as hub
+    from transformers.utils import logging
+
+    def now():
+        return logging.get_verbosity(), logging.is_progress_bar_enabled(), hub.are_progress_bars_disabled()
+
+    before = now()
+    try:
+        for verbosity, bars, hub_bars in (logging.INFO, True, True), (logging.WARNING, True, False), (logging.ERROR, False, False):
+            logging.set_verbosity(verbosity)
+            logging.enable_progress_bar() if bars else logging.disable_progress_bar()
+            hub.enable_progress_bars() if hub_bars else hub.disable_progress_bars()
+            asked = now()
+            StableDiffusion.from_pretrained(tiny_folder, device="cpu")
+            assert now() == asked
+    finally:
+        logging.set_verbosity(before[0])
+        logging.enable_progress_bar() if before[1] else logging.disable_progress_bar()
+        hub.disable_progress_bars() if before[2] else hub.enable_progress_bars()

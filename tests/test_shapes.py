@@ -161,7 +161,7 @@ def test_json(run):
 WRONG = [
     (["nonsense"], "no model 'nonsense': give a folder or one of postcard, sd14"),
     (["stabilityai/stable-diffusion-2"], "no model 'stabilityai/stable-diffusion-2'"),
-    (["."], "cannot read model_index.json"),
+    (["."], "cannot read unet/config.json"),
     (["x" * 300], "no model 'xxx"),
     (["sd2", "--size", "500"], "the size must be a multiple of 8 pixels up to 16384, such as 512, not 500"),
     (["postcard", "--size", "0"], "such as 128, not 0"),

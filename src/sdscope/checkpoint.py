@@ -4,106 +4,152 @@ A model is a folder in diffusers' layout: model_index.json, tokenizer/ text_enco
 scheduler/. Whatever can be wrong with one is an SdscopeError whose message is one line.
 """
 
-import json
 import logging
 import os
 import re
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 
 from . import SdscopeError
+from .config import AGAIN, first_line, read_config, unreadable
 from .models import KNOWN, MIRRORS
 from .settings import SCHEDULER, TEXT_ENCODER, UNET, VAE, fit_together, settle
+from .weights import WEIGHTS, is_whole, patterns, read_weights, some, variants, weights_files
 
 log = logging.getLogger("sdscope")
-AGAIN = "download or copy it again"
 
-
-WEIGHTS = {
-    "text_encoder": "model",
-    "unet": "diffusion_pytorch_model",
-    "vae": "diffusion_pytorch_model",
-}
 TABLES = {"unet": UNET, "vae": VAE, "text_encoder": TEXT_ENCODER}
 FILES = ["model_index.json", "tokenizer/tokenizer_config.json", "scheduler/scheduler_config.json"]
 FILES += [f"{part}/config.json" for part in WEIGHTS]
 # the first alone, or the two others
 VOCABULARY = ["tokenizer/tokenizer.json", "tokenizer/vocab.json", "tokenizer/merges.txt"]
-PICKLES = ("*.bin", "*.ckpt", "*.pt", "*.pth")
+# What tells of the kind of a model, where to look first
+KINDS = ["model_index.json", "config.json", "adapter_config.json"]
+PICKLES = (".bin", ".ckpt", ".pt", ".pth")
+ONLY = "only text-to-image by Stable Diffusion 1.x and 2.x is read here"
 
 
 def find_model(name, offline=False, dtype=torch.float32):
     """A short name of KNOWN, a folder or a hub id -> the model's folder, complete"""
-    name = str(name)
+    folder = local_folder(name)
+    if folder is None:
+        return from_hub(str(name), offline, dtype)
+    try:
+        refuse_other_kinds(folder)
+        missing = missing_files(folder)
+        if missing:
+            refuse_pickles(folder)
+            raise SdscopeError(f"the model folder {folder} lacks {', '.join(missing)}: {advice(folder)}")
+    except OSError as error:
+        raise unreadable(folder, error) from error
+    return folder
+
+
+def local_folder(name):
+    """The folder that a name stands for, or None. As in diffusers, what is here goes before the hub;
+    but a short name given as a text stands for a folder only where that holds a model."""
+    here, known = str(name), KNOWN.get(name) if isinstance(name, str) else None
+    if os.path.isdir(here) and (not known or os.path.isfile(os.path.join(here, FILES[0]))):
+        if known:
+            log.warning("the folder %s is read, not the model of that short name", os.path.abspath(here))
+        return Path(here)
+    if not known and os.path.isfile(here):
+        refuse_file(Path(here))
+    return Path(__file__).parent / name / "weights" if known and not known.hub_id else None
+
+
+def advice(folder):
+    """What to do about a folder that lacks files: is it one too high?"""
+    inner = sorted(path.parent for way in ("*", "snapshots/*") for path in folder.glob(f"{way}/{FILES[0]}"))
+    return f"give {inner[0]}, which holds a model" if inner else AGAIN
+
+
+def from_hub(name, offline, dtype):
+    """A short name or a hub id -> the folder in the hub's cache, filled where it has to be"""
     known = KNOWN.get(MIRRORS.get(name, name))
-    if name in MIRRORS:
-        log.warning("%s is gone from the hub; its mirror is used: %s", name, known.hub_id)
-    if known and not known.hub_id:
-        folder = Path(__file__).parent / name / "weights"
-    elif known:
-        folder = download(known.hub_id, known.revision, offline, dtype)
-    elif os.path.isdir(name):
-        folder = Path(name)
-    elif re.fullmatch(r"\w[\w.-]*/[\w.-]+", name) and not os.path.isfile(name):
-        folder = download(name, None, offline, dtype)
-    else:
+    if not known and not re.fullmatch(r"\w[\w.-]*/[\w.-]+", name):
         what = f"a folder, a hub id (owner/name) or one of {', '.join(KNOWN)}"
         raise SdscopeError(f"no model {name!r}: give {what}")
-    missing = missing_files(folder, dtype)
-    if missing:
-        refuse_pickles(folder)
-        raise SdscopeError(f"the model folder {folder} lacks {', '.join(missing)}: {AGAIN}")
-    refuse_other_kinds(folder)
-    return folder
+    if not known:
+        return download(name, None, offline, dtype)
+    if name in MIRRORS:
+        original = cached(name, None, variants(dtype))  # fetched before it was withdrawn
+        if original:
+            return original
+        log.warning("%s is gone from the hub; its mirror is used: %s", name, known.hub_id)
+    return download(known.hub_id, known.revision, offline, dtype)
 
 
 def download(hub_id, revision, offline, dtype):
     """A hub id -> the folder of its files in the hub's cache; only safetensors, never pickles"""
-    from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundError
 
     reasons = {
         LocalEntryNotFoundError: "offline, and not in the local cache",
         RepositoryNotFoundError: "no such model there",
     }
-    small = FILES + VOCABULARY + ["tokenizer/special_tokens_map.json"]
-    for variant in variants(dtype):
-        weights = [weights_name(part, variant) for part in WEIGHTS]
-        options = dict(revision=revision, allow_patterns=small + weights, local_files_only=offline)
-        try:
-            folder = Path(snapshot_download(hub_id, **options))
-        except Exception as error:  # whatever the hub's client raises: http, cache, names, disk
-            reason = reasons.get(type(error)) or f"{type(error).__name__}: {first_line(error)}"
-            raise SdscopeError(
-                f"cannot get {hub_id!r} from the Hugging Face hub ({reason}): check the name and "
-                "the network, or use the model postcard, which needs neither"
-            ) from error
-        if not missing_files(folder, dtype):
-            break
-    return folder
+    if revision:  # a commit, which cannot change: the hub need not be asked for what is here
+        folder = cached(hub_id, revision, variants(dtype)[:1])
+        if folder:
+            return folder
+    try:
+        folder = snapshot(hub_id, revision, offline, [])
+        refuse_other_kinds(folder)  # before gigabytes are fetched
+        for variant in variants(dtype):
+            if not is_whole(folder, [variant]):
+                folder = snapshot(hub_id, folder.name, offline, patterns(variant))
+            missing = missing_files(folder)
+            if not missing:
+                return folder
+    except SdscopeError:
+        raise
+    except Exception as error:  # whatever the hub's client raises: http, cache, names, disk
+        folder = cached(hub_id, revision, variants(dtype))
+        if folder:  # it is all there: what the hub says does not matter
+            return folder
+        reason = reasons.get(type(error)) or f"{type(error).__name__}: {first_line(error)}"
+        raise SdscopeError(
+            f"cannot get {hub_id!r} from the Hugging Face hub ({reason}): check the name and "
+            "the network, or use the model postcard, which needs neither"
+        ) from error
+    raise SdscopeError(
+        f"{hub_id!r} lacks {', '.join(missing)} in the local cache {folder}: fetch it with a network; "
+        "where the hub does not have it either, look for a model in diffusers' layout, as safetensors"
+    )
 
 
-def variants(dtype):
-    """The names under which weights are kept, the ones that suit the dtype first"""
-    return ["", ".fp16"] if dtype == torch.float32 else [".fp16", ""]
+def cached(hub_id, revision, variants):
+    """The folder of a model in the hub's cache, or None if not all of it is there"""
+    try:
+        folder = snapshot(hub_id, revision, True, [])
+    except Exception:  # the hub's client has many ways to say that it is not there
+        return None
+    return folder if is_whole(folder, variants) and not missing_files(folder) else None
 
 
-def weights_name(part, variant):
-    return f"{part}/{WEIGHTS[part]}{variant}.safetensors"
+def snapshot(hub_id, revision, offline, weights):
+    """The folder of a hub id, with all small files, and with weights of these names if it has any"""
+    from huggingface_hub import snapshot_download
+
+    wanted = [*FILES, *VOCABULARY, "tokenizer/special_tokens_map.json", *KINDS, *weights]
+    options = dict(revision=revision, allow_patterns=wanted, local_files_only=offline)
+    try:
+        return Path(snapshot_download(hub_id, **options))
+    except OSError as error:
+        if not hasattr(error, "snapshot_path"):
+            raise
+        # The hub cannot be asked, and the cache lacks a file that is on the hub: of the other
+        # precision, it may be, and then nothing is missing. The caller looks.
+        return Path(error.snapshot_path)
 
 
-def weights_file(folder, part, dtype):
-    """The file of a part's weights: either variant, the one that suits the dtype if there are two"""
-    paths = [folder / weights_name(part, variant) for variant in variants(dtype)]
-    return next((path for path in paths if path.is_file()), None)
-
-
-def missing_files(folder, dtype):
+def missing_files(folder):
     missing = [name for name in FILES if not (folder / name).is_file()]
-    missing += [weights_name(p, "") for p in WEIGHTS if not weights_file(folder, p, dtype)]
+    for part in WEIGHTS:
+        files = weights_files(folder, part, torch.float32)
+        missing += [file.relative_to(folder).as_posix() for file in files if not file.is_file()]
     tokenizer, *parts = [(folder / name).is_file() for name in VOCABULARY]
     if not tokenizer and not all(parts):
         missing.append(f"{VOCABULARY[0]} (or vocab.json and merges.txt)")
@@ -111,28 +157,44 @@ def missing_files(folder, dtype):
 
 
 def refuse_other_kinds(folder):
-    kind = read_config(folder / "model_index.json").get("_class_name")
-    if kind != "StableDiffusionPipeline":
-        only = "only text-to-image by Stable Diffusion 1.x and 2.x is read here"
-        raise SdscopeError(f"the model folder {folder} holds a {kind}: {only}")
+    """First of all: a model of another kind lacks files too, and no download would bring them."""
+    kind = kind_of(folder)
+    if kind not in (None, "StableDiffusionPipeline"):
+        raise SdscopeError(f"the model folder {folder} holds a {kind}: {ONLY}")
+
+
+def kind_of(folder):
+    """What a folder says that it holds; None if it does not say"""
+    described = next((folder / name for name in KINDS if (folder / name).is_file()), None)
+    if described:
+        config = read_config(described)
+        kind = config.get("_class_name") or config.get("architectures") or config.get("peft_type")
+        return " ".join(str(kind or "model of an unknown kind").split())
+    loose = sorted(path.name for path in folder.glob("*.safetensors"))
+    if any("lora" in name.lower() for name in loose):
+        return "LoRA"
+    return f"single file, {loose[0]}" if loose else None
+
+
+def refuse_file(path):
+    """A model is a folder here."""
+    if path.suffix in PICKLES:
+        refuse_pickle(path)
+    if path.suffix == ".safetensors":
+        save = f"StableDiffusionPipeline.from_single_file({str(path)!r}).save_pretrained('FOLDER')"
+        raise SdscopeError(f"{path} is a single file, and a model is a folder here: diffusers makes it one, {save}")
+    raise SdscopeError(f"{path} is a file, and a model is a folder: give the one that holds model_index.json")
 
 
 def refuse_pickles(folder):
-    found = [path for pattern in PICKLES for path in sorted(folder.rglob(pattern))]
-    if found:
-        why = "a pickle can run any program when it is opened, so only safetensors are read"
-        raise SdscopeError(f"{found[0]} is a pickle: {why}; look for the model as safetensors")
+    for path in sorted(folder.rglob("*")):
+        if path.suffix in PICKLES:
+            refuse_pickle(path)
 
 
-def read_config(path):
-    """A JSON file -> dict"""
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise SdscopeError(f"cannot read {path} ({error}): {AGAIN}") from error
-    if not isinstance(config, dict):
-        raise SdscopeError(f"{path} holds no configuration: {AGAIN}")
-    return config
+def refuse_pickle(path):
+    why = "a pickle can run any program when it is opened, so only safetensors are read"
+    raise SdscopeError(f"{path} is a pickle: {why}; look for the model as safetensors")
 
 
 def read_settings(folder, part, say=log.warning):
@@ -159,11 +221,8 @@ def load_scheduler(cls, folder):
 def load_module(cls, folder, device, dtype):
     """config.json and its safetensors -> cls(config); every key is accounted for"""
     config = read_settings(folder.parent, folder.name)
-    path = weights_file(folder.parent, folder.name, dtype)
-    try:
-        weights = {current_name(key): value for key, value in load_file(path).items()}
-    except (OSError, SafetensorError) as error:
-        raise SdscopeError(f"{path} is damaged or incomplete ({error}): {AGAIN}") from error
+    path, weights = read_weights(folder, dtype)
+    weights = {current_name(key): value for key, value in weights.items()}
     try:
         with torch.device("meta"):  # shapes only: why draw random numbers to throw them away?
             module = cls(config)
@@ -178,7 +237,7 @@ def load_module(cls, folder, device, dtype):
     )
     module.load_state_dict(weights, assign=True)
     # not frozen, as in diffusers: with frozen weights torch multiplies, and so rounds, another way
-    return module.to(device, dtype).eval()
+    return module.to(device).eval()
 
 
 def current_name(key):
@@ -190,50 +249,61 @@ def current_name(key):
 
 def complain(path, **problems):
     """problems: kind -> keys of a file. None at all, or an SdscopeError that lists them."""
-    told = []
-    for kind, keys in problems.items():
-        more = f" and {len(keys) - 8} more" if len(keys) > 8 else ""
-        told += [f"{kind}: {', '.join(keys[:8])}{more}"] if keys else []
+    told = [f"{kind}: {some(keys)}" for kind, keys in problems.items() if keys]
     if told:
         raise SdscopeError(f"{path} does not fit its config.json; {'; '.join(told)}")
 
 
 def load_text(folder, device, dtype):
     """The tokenizer and the text encoder, by transformers, which knows every older layout"""
-    from transformers import CLIPTextModel, CLIPTokenizer
-    from transformers.utils import logging
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-    logging.set_verbosity_error()  # what matters of its reports becomes one line below
-    logging.disable_progress_bar()
-    variant = "fp16" if ".fp16." in weights_file(folder, "text_encoder", dtype).name else None
-    options = dict(use_safetensors=True, output_loading_info=True, ignore_mismatched_sizes=True)
+    path, weights = read_weights(folder / "text_encoder", dtype)
+    options = dict(output_loading_info=True, ignore_mismatched_sizes=True)
     try:
-        path = folder / "tokenizer"
-        tokenizer = CLIPTokenizer.from_pretrained(path, local_files_only=True)
-        path = folder / "text_encoder"
-        text_encoder, report = CLIPTextModel.from_pretrained(
-            path, local_files_only=True, dtype=dtype, variant=variant, **options
-        )
-    except Exception as error:  # json's, safetensors', tokenizers' or transformers' own
-        reason = first_line(error)
-        raise SdscopeError(f"{path} is damaged or incomplete ({reason}): {AGAIN}") from error
-    check_text(folder, tokenizer, text_encoder.config, report)
+        with quiet():
+            part = folder / "tokenizer"
+            tokenizer = CLIPTokenizer.from_pretrained(part, local_files_only=True)
+            part = folder / "text_encoder"
+            config = CLIPTextConfig.from_pretrained(part, local_files_only=True)
+            text_encoder, report = CLIPTextModel.from_pretrained(
+                None, config=config, state_dict=weights, dtype=dtype, **options
+            )
+    except Exception as error:  # json's, tokenizers' or transformers' own
+        raise unreadable(part, error) from error
+    check_text(path, tokenizer, text_encoder.config, report)
     return tokenizer, text_encoder.to(device).eval().requires_grad_(False)
 
 
-def check_text(folder, tokenizer, config, report):
+@contextmanager
+def quiet():
+    """transformers without reports and progress bars: what matters becomes one line here. They are
+    settings of the whole process, so afterwards they are as they were."""
+    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    no_hub_bars = are_progress_bars_disabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()  # and the hub's with them
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
+        if no_hub_bars:
+            disable_progress_bars()
+
+
+def check_text(path, tokenizer, config, report):
     """transformers fills what is missing with random numbers: an error here."""
-    unexpected = [key for key in report["unexpected_keys"] if not key.endswith("position_ids")]
     complain(
-        folder / "text_encoder",
+        path,
         missing=sorted(report["missing_keys"]),
-        unexpected=sorted(unexpected),
+        unexpected=sorted(report["unexpected_keys"]),
         mismatched=sorted(key for key, *_ in report["mismatched_keys"]),
     )
     length = tokenizer.model_max_length
     if len(tokenizer) > config.vocab_size or length > config.max_position_embeddings:
-        raise SdscopeError(f"{folder}: the tokenizer does not fit the text encoder: {AGAIN}")
-
-
-def first_line(error):
-    return str(error).strip().partition("\n")[0]
+        raise SdscopeError(f"{path}: the tokenizer does not fit the text encoder: {AGAIN}")

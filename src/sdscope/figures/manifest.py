@@ -19,8 +19,9 @@ import torch
 from PIL import Image
 
 from .. import files, unet, vae
-from ..checkpoint import WEIGHTS, find_model, read_config, weights_file
+from ..checkpoint import find_model, read_config
 from ..devices import pick_device, pick_dtype
+from ..weights import WEIGHTS, weights_files
 from .base import Shown
 
 PROVENANCE = ("prompt", "negative_prompt", "seed", "steps", "guidance", "size", "model")
@@ -95,7 +96,7 @@ def find_weights(model: str) -> tuple[Path, str]:
 def weights_sha256(folder, dtype=torch.float32) -> str:
     """One hash of the weights that are read from a model folder for this dtype, names included."""
     total = hashlib.sha256()
-    for path in sorted(weights_file(Path(folder), part, dtype) for part in WEIGHTS):
+    for path in sorted(path for part in WEIGHTS for path in weights_files(Path(folder), part, dtype)):
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").digest()
         total.update(path.relative_to(folder).as_posix().encode() + digest)
