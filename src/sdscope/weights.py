@@ -63,7 +63,7 @@ def shards(index):
     """An index -> the files it names, all in its own folder"""
     named = read_config(index).get("weight_map")
     names = named.values() if isinstance(named, dict) else ()
-    plain = (isinstance(name, str) and Path(name).name == name for name in names)  # never ../
+    plain = (isinstance(name, str) and name and Path(name).name == name for name in names)  # never ../
     if not names or not all(plain):
         raise SdscopeError(f"{index} names no files of weights (weight_map): {AGAIN}")
     return [index.with_name(name) for name in sorted(set(names))]
