@@ -212,6 +212,19 @@ def test_captions_vary():
     assert len({caption(PAIR, rng) for _ in range(50)}) > 40
 
 
+def test_what_captions_leave_out():
+    """Style, place, time and weather now and then, the usual colour half of the time, an unusual one never"""
+    rng, usual = np.random.default_rng(0), replace(SHIP, weather="rain")
+    texts, clear = [caption(usual, rng) for _ in range(500)], [caption(SHIP, rng) for _ in range(500)]
+    told = lambda texts, phrases: sum(any(says(text, phrase) for phrase in phrases) for text in texts) / len(texts)
+    for name, table in TABLES.items():
+        assert 0.8 < told(texts, table[getattr(usual, name)]) < 0.98, name
+    assert 0.05 < told(clear, TABLES["weather"]["clear"]) < 0.25  # that nothing falls is seldom said
+    assert 0.4 < told(texts, ["red"]) < 0.6 and 0.3 < told(texts, words.SIDE["left"]) < 0.5
+    blue = replace(SHIP, things=(Thing("ship", "blue"),))
+    assert told([caption(blue, rng) for _ in range(100)], ["blue"]) == 1
+
+
 # ---------------------------------------------------------------------------- the tokenizer
 
 @pytest.fixture(scope="module")

@@ -266,6 +266,9 @@ def test_every_prompt_is_painted_once_with_its_own_seed():
 def test_what_must_be_there_first(tmp_path):
     with pytest.raises(SdscopeError, match="train judge"):
         evaluate(tmp_path, "postcard", tmp_path / "out.json")
+    for too_few in dict(count=1), dict(prompts=0), dict(seeds=1):
+        with pytest.raises(SdscopeError, match="at least 2 scenes, 1 prompt and 2 seeds"):
+            evaluate(tmp_path, "postcard", tmp_path / "out.json", **too_few)
     with pytest.raises(SdscopeError, match="no folder"):
         evaluate(tmp_path, "postcard", tmp_path / "nowhere" / "out.json")
     with pytest.raises(SdscopeError, match="train vae"):
