@@ -99,7 +99,7 @@ def guidance(n):
     uncond, cond = n.eps, n.x0
     pipe.scheduler, pipe.unet = n.ddim, lambda x, t, words: torch.cat([uncond, cond])
     seen, g = [], 7.5
-    pipe.denoise(torch.zeros_like(n.x0), None, 3, g, seen.append)
+    pipe.denoise(torch.zeros_like(n.x0), torch.zeros(2 * len(n.x0), 77, 8), 3, g, seen.append)
     close(seen[0]["noise"], uncond + g * (cond - uncond))
 
 

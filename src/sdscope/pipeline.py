@@ -12,9 +12,11 @@ from PIL import Image
 
 from .checkpoint import check_settings, find_model, load_module, load_scheduler, load_text
 from .devices import pick_device, pick_dtype, warn_if_slow
-from .inputs import as_lists, check, warn_if_truncated
+from .inputs import (as_generators, as_lists, check, check_latents, check_run, check_size,
+                     check_texts)
 from .scheduler import DDIM
 from .settings import repaired, sides
+from .steps import check_picture, one_at_a_time, report, step_options
 from .unet import UNet2DConditionModel
 from .vae import AutoencoderKL
 
@@ -24,7 +26,7 @@ class StableDiffusion:
 
     prompt, negative_prompt  what to paint, what to keep away from: texts, or lists of B texts
     height, width            in pixels, multiples of 8; None: what the model was trained for
-    num_inference_steps      1 to 999
+    num_inference_steps      1 to 999; with another scheduler as many as that has
     guidance_scale           how strictly to follow the prompt; 1 or less: no guidance
     seed                     the same seed, the same picture; a list: one for each prompt
     callback                 gets a dict after each step: i, t, and as (B, 4, h, w)
@@ -35,6 +37,9 @@ class StableDiffusion:
     The scheduler is DDIM, or any of diffusers': they have the same methods.
 
     What is wrong with an input is an SdscopeError: one line, before any work.
+
+    One run at a time: two threads need a pipe each. These may share the three networks, but
+    neither the tokenizer nor the scheduler.
     """
 
     def __init__(self, tokenizer, text_encoder, unet, vae, scheduler):
@@ -63,17 +68,19 @@ class StableDiffusion:
     # endregion from_pretrained
 
     # region call
+    @one_at_a_time
     def __call__(self, prompt, negative_prompt="", height=None, width=None,
                  num_inference_steps=25, guidance_scale=5.0, seed=None, callback=None):
         """A prompt -> a picture; a list of prompts -> a list of pictures"""
         prompts, negatives = as_lists(prompt, negative_prompt)
         height, width = (s if side is None else side for s, side in zip(self.sides, (height, width)))
-        check(self, prompts, negatives, height, width, num_inference_steps, guidance_scale, seed)
+        check(self, prompts, negatives, height, width, num_inference_steps, guidance_scale)
+        generators = as_generators(seed, len(prompts))
 
         prompt_embeds = self.encode_prompt(prompts, negatives, guidance_scale > 1)
-        latents = self.get_latents(len(prompts), height, width, seed)
+        latents = self.get_latents(len(prompts), height, width, generators)
         latents = self.denoise(latents, prompt_embeds, num_inference_steps, guidance_scale,
-                               callback)
+                               callback, generators)
         images = self.decode(latents)
 
         return images[0] if isinstance(prompt, str) else images
@@ -91,8 +98,7 @@ class StableDiffusion:
 
     def encode(self, texts):
         """B texts -> (B, 77, D). Always 77 tokens: start, pieces of words, end, padding."""
-        for text in texts:
-            warn_if_truncated(self.tokenizer, text)
+        check_texts(self.tokenizer, texts)
         length = self.tokenizer.model_max_length
         tokens = self.tokenizer(
             texts, padding="max_length", max_length=length, truncation=True, return_tensors="pt"
@@ -103,23 +109,25 @@ class StableDiffusion:
     # region get_latents
     def get_latents(self, batch, height, width, seed=None):
         """Noise (B, 4, height / 8, width / 8). A list of B seeds, or one: seed, seed + 1, ..."""
-        if seed is None:
-            seed = torch.Generator().seed() >> 1  # another one every time
-        seeds = seed if isinstance(seed, list) else range(seed, seed + batch)
+        check_size(self, height, width)
         shape = (1, self.unet.config.in_channels, height // self.factor, width // self.factor)
         weight = self.unet.conv_in.weight
         # drawn on the CPU: a seed means the same on every device
-        generators = [torch.Generator().manual_seed(s) for s in seeds]
+        generators = as_generators(seed, batch)
         noise = [torch.randn(shape, generator=g, dtype=weight.dtype) for g in generators]
         return torch.cat(noise).to(weight)
     # endregion get_latents
 
     # region denoise
     @torch.no_grad()
-    def denoise(self, latents, prompt_embeds, num_inference_steps=25, guidance_scale=5.0, callback=None):
+    @one_at_a_time
+    def denoise(self, latents, prompt_embeds, num_inference_steps=25, guidance_scale=5.0,
+                callback=None, generators=None):
         """Noise -> latents of a picture, (B, 4, h, w). The callback gets one dict a step."""
-        self.scheduler.set_timesteps(num_inference_steps)
+        check_run(self.scheduler, latents, prompt_embeds, num_inference_steps, guidance_scale)
+        self.scheduler.set_timesteps(int(num_inference_steps))
         latents = latents * self.scheduler.init_noise_sigma  # DDIM: 1
+        options = step_options(self.scheduler, generators)  # for those that draw more noise
         for i, t in enumerate(self.scheduler.timesteps):
             x = self.scheduler.scale_model_input(latents, t)  # DDIM: as they are
             if guidance_scale > 1:  # ask twice in one batch: without and with the prompt
@@ -129,11 +137,8 @@ class StableDiffusion:
             else:
                 noise_uncond, noise_cond = None, self.unet(x, t, prompt_embeds)
                 noise = noise_cond
-            step = self.scheduler.step(noise, t, latents)
-            if callback:
-                callback(dict(i=i, t=t.item(), latents=latents, noise_uncond=noise_uncond,
-                              noise_cond=noise_cond, noise=noise,
-                              pred_x0=getattr(step, "pred_original_sample", None)))
+            step = self.scheduler.step(noise, t, latents, **options)
+            report(callback, i, t, latents, noise_uncond, noise_cond, noise, step)
             latents = step.prev_sample
         return latents
     # endregion denoise
@@ -142,7 +147,9 @@ class StableDiffusion:
     @torch.no_grad()
     def decode(self, latents):
         """Latents (B, 4, h, w) -> a list of B pictures, 8 times as high and wide"""
+        check_latents(latents)
         x = self.vae.decode(latents / self.vae.config.scaling_factor)
+        check_picture(x, latents)
         x = (x * 0.5 + 0.5).clamp(0, 1)  # from -1 .. 1 to 0 .. 1
         x = (x.permute(0, 2, 3, 1).cpu().float() * 255).round()
         return [Image.fromarray(picture) for picture in x.byte().numpy()]

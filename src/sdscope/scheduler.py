@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from .inputs import check_times, require
 from .settings import SCHEDULER, checked
 
 DEFAULTS = dict(  # Stable Diffusion 1.5; a model's scheduler_config.json says what is different
@@ -36,6 +37,7 @@ class DDIM:
     """The noise schedule and the sampler."""
 
     init_noise_sigma = 1.0  # some schedulers start from stronger noise
+    stride = None  # between two times, once set_timesteps was called
 
     # region alphas
     def __init__(self, config):
@@ -51,6 +53,7 @@ class DDIM:
     # region set_timesteps
     def set_timesteps(self, num_inference_steps):
         """Which times to visit, from noisy to clean: 25 steps are 961, 921, ..., 41, 1."""
+        check_times(self.config, num_inference_steps)
         self.num_inference_steps = num_inference_steps
         self.stride = self.config.num_train_timesteps // num_inference_steps
         steps = torch.arange(num_inference_steps).flip(0)
@@ -76,6 +79,7 @@ class DDIM:
     # region step
     def step(self, model_output, timestep, sample):
         """One step, equation 12: x_t -> the less noisy x_(t-1), and the x_0 it aims at."""
+        require(self.stride, "call set_timesteps before the first step")
         prev_timestep = timestep - self.stride
         alpha_prod_t = self.alphas_cumprod[timestep]
         alpha_prod_t_prev = self.final_alpha_cumprod
