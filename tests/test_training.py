@@ -1,11 +1,16 @@
 """Training Postcard: a loop that can be killed, processes that agree, every stage once, the judge, the evaluation."""
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
+import threading
+import time
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -169,12 +174,156 @@ def test_what_was_made_is_not_made_again(tmp_path, monkeypatch):
         return np.arange(start, start + 3)
 
     with pytest.raises(KeyboardInterrupt):
-        data.made(tmp_path, "numbers-0", 7, make, None)
+        data.made(tmp_path, "numbers-0", "v1", 7, make, None)
     for _ in range(2):
-        assert data.made(tmp_path, "numbers-0", 7, make, None).tolist() == list(range(7))
-    assert data.made(tmp_path, "numbers-0", 4, make, None).tolist() == list(range(4))
+        assert data.made(tmp_path, "numbers-0", "v1", 7, make, None).tolist() == list(range(7))
+    assert data.made(tmp_path, "numbers-0", "v1", 4, make, None).tolist() == list(range(4))
     assert made == [0, 3, 3, 6]
-    assert {file.name for file in tmp_path.iterdir()} == {"numbers-0-7.npy", "cost.jsonl"}
+    assert {file.name for file in tmp_path.iterdir()} == {"numbers-0-7.v1.npy", "numbers-0.lock", "cost.jsonl"}
+
+
+def test_what_other_code_made_is_made_again_and_left_alone(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(data, "CHUNK", 2)
+    (tmp_path / "numbers-0-2.npy").write_bytes(b"before there were versions")
+    for version in "v1", "v2":
+        made = data.made(tmp_path, "numbers-0", version, 2, lambda start: np.full(2, int(version[1])), None)
+        assert made.tolist() == [int(version[1])] * 2
+    assert {file.name for file in tmp_path.glob("*.npy")} == {"numbers-0-2.npy", "numbers-0-2.v1.npy", "numbers-0-2.v2.npy"}
+    assert [record.args for record in caplog.records] == [(tmp_path / "numbers-0-2.npy", 1), (tmp_path / "numbers-0-2.v1.npy", 2)]
+
+
+def test_a_version_is_that_of_all_that_decides(monkeypatch):
+    """Of the modules, all that they import from here; of a module, what it does, not how it is written down."""
+    folder = Path(data.__file__).parent
+    for modules in data.PAINTER, data.WRITER, data.LABELLER:
+        used = {name for module in modules for name in re.findall(r"^from \.(\w+) import", (folder / f"{module}.py").read_text(), re.M)}
+        assert used <= set(modules)
+    first, read = data.version(data.PAINTER), Path.read_text
+    for change, same in (lambda text: text + "\n# a comment\n", True), (lambda text: text.replace("0.", "0.1", 1), False):
+        data.source.cache_clear()
+        monkeypatch.setattr(Path, "read_text", lambda path, **options: change(read(path, **options)))
+        assert (data.version(data.PAINTER) == first) is same
+    data.source.cache_clear()
+    assert len({data.version(["scene"]), data.version(["scene"], 1), data.version(["scene"], 2)}) == 3
+
+
+def test_captions_know_their_tokenizer(tmp_path, monkeypatch):
+    monkeypatch.setattr(data, "CHUNK", 2)
+    before = data.captioned(tmp_path, 2)
+    shutil.rmtree(tmp_path / "tokenizer")
+    train_tokenizer(tmp_path / "tokenizer", captions=20, size=600)
+    after = data.captioned(tmp_path, 2)
+    assert len(list(tmp_path.glob("captions-*.npy"))) == 2 and (before != after).any()
+
+
+@pytest.mark.parametrize("damaged", [b"", b"x" * 100, b"PK\x03\x04", None], ids=["empty", "noise", "zip", "cut short"])
+def test_damaged_data_is_one_line(tmp_path, monkeypatch, damaged):
+    monkeypatch.setattr(data, "CHUNK", 4)
+    make = lambda: data.labelled(tmp_path, 4)
+    make()
+    (file,) = tmp_path.glob("*.npy")
+    file.write_bytes(file.read_bytes()[:-10] if damaged is None else damaged)
+    with pytest.raises(SdscopeError, match=rf"{file.name} is damaged \(.*\): remove it, and it is made again") as told:
+        make()
+    assert "\n" not in str(told.value)
+    file.unlink()
+    assert len(make()) == 4
+
+
+def test_who_comes_while_it_is_made_waits(tmp_path, monkeypatch, capfd):
+    """Two ask at once: one makes it, the other waits; then both have it. A lock holds between threads as between processes."""
+    monkeypatch.setattr(data, "CHUNK", 2)
+    made, found = [], []
+
+    def make(start):
+        made.append(start)
+        time.sleep(0.1)
+        return np.arange(start, start + 2)
+
+    both = [threading.Thread(target=lambda: found.append(data.made(tmp_path, "numbers-0", "v1", 6, make, None).tolist())) for _ in range(2)]
+    for thread in both:
+        thread.start()
+    for thread in both:
+        thread.join()
+    assert made == [0, 2, 4] and found == [[*range(6)]] * 2
+    assert capfd.readouterr().out == "another process makes numbers-0: waiting for it\n"
+
+
+def test_a_full_disk_while_painting(tmp_path, monkeypatch):
+    """One line, and what is painted stays: the next time goes on with it."""
+    monkeypatch.setattr(data, "CHUNK", 2)
+    room, save = [2], np.save
+
+    def full(file, array):
+        room[0] -= 1
+        save(file, array)
+        if room[0] < 0:
+            raise OSError("1000 requested and 10 written")
+
+    monkeypatch.setattr(np, "save", full)
+    make = lambda start: np.arange(start, start + 2)
+    with pytest.raises(SdscopeError, match="cannot write .*chunk-numbers-0-4.v1.npy: .* is the disk full"):
+        data.made(tmp_path, "numbers-0", "v1", 6, make, None)
+    assert sorted(file.name for file in tmp_path.glob("*.npy")) == ["chunk-numbers-0-0.v1.npy", "chunk-numbers-0-2.v1.npy"]
+    room[0] = 1
+    assert data.made(tmp_path, "numbers-0", "v1", 6, make, None).tolist() == [*range(6)]
+
+
+def test_two_processes_do_not_train_one_run(tmp_path):
+    with run.alone(tmp_path), pytest.raises(SdscopeError, match="another process trains"):
+        Run(tmp_path, Fit(), Length(1, 8, 0.1)).go(batch)
+    Run(tmp_path, Fit(), Length(1, 8, 0.1)).go(batch)
+
+
+@pytest.mark.parametrize("damaged", [b"", b"x" * 100, None], ids=["empty", "noise", "cut short"])
+def test_a_damaged_checkpoint_is_one_line(tmp_path, damaged):
+    Run(tmp_path, Fit(), Length(1, 8, 0.1)).go(batch)
+    file = tmp_path / "last.pt"
+    file.write_bytes(file.read_bytes()[:1000] if damaged is None else damaged)
+    with pytest.raises(SdscopeError, match=r"last.pt is damaged \(.*\): remove it, and the run begins again") as told:
+        Run(tmp_path, Fit(), Length(1, 8, 0.1))
+    assert "\n" not in str(told.value)
+    torch.save({"step": 1}, file)
+    with pytest.raises(SdscopeError, match="no checkpoint of a run here"):
+        Run(tmp_path, Fit(), Length(1, 8, 0.1))
+
+
+def test_going_on_otherwise_is_said(tmp_path, capfd):
+    for length in Length(2, 8, 0.1), Length(4, 8, 0.1), Length(6, 8, 0.05), Length(6, 4, 1.0):
+        Run(tmp_path, Fit(), length).go(batch)
+    told = capfd.readouterr().out.splitlines()
+    assert [line for line in told if "goes on" in line] == [f"{tmp_path} goes on from step 4 with lr 0.05, where it was 0.1"]
+
+
+def test_a_model_is_saved_as_a_whole(tmp_path, monkeypatch):
+    """In place of one like it, with what else lies there; nothing else is replaced."""
+    folder = tmp_path / "model"
+
+    def write(new, name, channels=train_diffusion.UNET_CONFIG["block_out_channels"]):
+        (new / "unet").mkdir()
+        (new / "unet/config.json").write_text(json.dumps(train_diffusion.UNET_CONFIG | {"block_out_channels": channels, "name": name}))
+        if name == "broken":
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(train_diffusion, "write_model", write)
+    train_diffusion.save_model(folder, "first")
+    for name in "training.json", "mine/notes.txt":
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(name)
+    with pytest.raises(SdscopeError, match="No space left"):
+        train_diffusion.save_model(folder, "broken")
+    assert json.loads((folder / "unet/config.json").read_text())["name"] == "first"
+    train_diffusion.save_model(folder, "second")
+    assert json.loads((folder / "unet/config.json").read_text())["name"] == "second"
+    assert all((folder / name).read_text() == name for name in ("training.json", "mine/notes.txt"))
+
+    write(tmp_path, "stable diffusion", [320, 640, 1280, 1280])
+    (tmp_path / "unet").rename(folder / "other")
+    shutil.rmtree(folder / "unet")
+    (folder / "other").rename(folder / "unet")
+    for stage in train_diffusion.train_diffusion, train_diffusion.train_large:  # before all work
+        with pytest.raises(SdscopeError, match="was not made by this command"):
+            stage(tmp_path, 100, Length(1, 1, 1e-3))
 
 
 def test_pictures_and_their_labels_belong_together(tmp_path, monkeypatch):
@@ -269,7 +418,7 @@ def test_what_must_be_there_first(tmp_path):
     for too_few in dict(count=1), dict(prompts=0), dict(seeds=1):
         with pytest.raises(SdscopeError, match="at least 2 scenes, 1 prompt and 2 seeds"):
             evaluate(tmp_path, "postcard", tmp_path / "out.json", **too_few)
-    with pytest.raises(SdscopeError, match="no folder"):
+    with pytest.raises(SdscopeError, match="No such file or directory"):
         evaluate(tmp_path, "postcard", tmp_path / "nowhere" / "out.json")
     with pytest.raises(SdscopeError, match="train vae"):
         train_diffusion.train_diffusion(tmp_path, 100, Length(1, 1, 1e-3))

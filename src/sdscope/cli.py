@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from typer import Option
 
-from . import SdscopeError, files
+from . import SdscopeError, __version__, files
 
 WIDEST = {".png": 2**31 - 1, ".jpg": 65500, ".jpeg": 65500, ".webp": 16383}  # pixels that such a file can have
 
@@ -21,8 +21,14 @@ app = typer.Typer(
 )
 
 
+def tell_version(asked: bool):
+    if asked:
+        print(f"sdscope {__version__}")
+        raise typer.Exit()
+
+
 @app.callback()
-def sdscope():
+def sdscope(version: Annotated[bool, Option("--version", callback=tell_version, is_eager=True, help="Which version this is.")] = False):
     """Understand Stable Diffusion from code."""
 
 
@@ -261,12 +267,17 @@ def check_picture(path, *sides):
 
 def main():
     """What the user can put right is one line and exit status 2, never a traceback."""
+    sys.stdout.reconfigure(errors="backslashreplace")  # a terminal may lack letters that a file's name has
     try:
         sys.exit(app(standalone_mode=False))
-    except (KeyboardInterrupt, typer.Abort):
+    except KeyboardInterrupt:
         sys.exit(130)
+    except typer.Abort as error:  # typer's name for an EOFError, as if the user had ended it
+        raise error.__cause__ or error
     except Exception as error:
         usage = getattr(error, "format_message", None)  # typer's own: no such option, no number
+        if isinstance(error, OSError) and error.errno in files.FULL:
+            error = SdscopeError(f"the disk is full: {error.filename or error.strerror}")
         if not usage and not isinstance(error, SdscopeError):
             raise
         print(f"sdscope: {usage() if usage else error}", file=sys.stderr)

@@ -41,6 +41,18 @@ def check_folder(folder, ours):
         check_foreign(folder, target, ours)
 
 
+def make_folder(path):
+    """Make it, and those that it lies in, where they are not there; SdscopeError where one cannot write in it."""
+    if os.path.lexists(path) and not os.path.isdir(path):
+        raise SdscopeError(f"cannot write {path}: it is no folder")
+    with explained(path):
+        os.makedirs(path, exist_ok=True)
+    if not os.access(path, os.W_OK):
+        raise SdscopeError(f"cannot write {path}: it is write-protected")
+    with room_beside(Path(path) / "any", False):
+        pass
+
+
 @contextmanager
 def writing(path, parents=False):
     """A path to write the file to, of the same name as `path`; moved there at the end.
@@ -89,7 +101,7 @@ def making(folder, ours):
 def room_beside(path, parents):
     """-> (a folder beside what is to be written, gone at the end; the path with all links followed)"""
     target = Path(os.path.realpath(path))
-    try:
+    with explained(path):
         if parents:
             target.parent.mkdir(parents=True, exist_ok=True)
         sweep(target.parent)
@@ -99,8 +111,18 @@ def room_beside(path, parents):
             yield room, target
         finally:
             clear(room)
-    except (OSError, SafetensorError) as error:
-        reason = getattr(error, "strerror", None) or f"{error}: is the disk full?"  # numpy and safetensors tell no more
+
+
+@contextmanager
+def explained(path):
+    """What the system says when it cannot write, torch with an error of its own around it, as an SdscopeError"""
+    try:
+        yield
+    except (OSError, SafetensorError, RuntimeError) as error:
+        known = error.__context__ if isinstance(error, RuntimeError) else error
+        if isinstance(known, RuntimeError | None):
+            raise
+        reason = getattr(known, "strerror", None) or f"{known}: is the disk full?"  # numpy and safetensors tell no more
         raise SdscopeError(f"cannot write {path}: {reason}") from error
 
 

@@ -1,24 +1,36 @@
-"""What Postcard learns from: painted pictures and their captions, made once by all cores and kept on disk."""
+"""What Postcard learns from: painted pictures and their captions, made once by all cores and kept on disk.
+
+Any number of processes may work with one folder: what one of them makes, the others wait for. What is kept there
+knows which code made it, by the hash in its name; what other code made is neither used nor touched.
+"""
+import ast
+import hashlib
 import json
+import logging
 import os
 import time
-from contextlib import nullcontext
-from functools import partial
+from contextlib import contextmanager, nullcontext
+from functools import cache, partial
 from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
+from filelock import FileLock, Timeout
 from transformers import CLIPTokenizer
 
+from .. import SdscopeError, files
 from .captions import caption
 from .scene import Scene, labels
 from .tokenizer import train_tokenizer
 from .world import paint
 
+log = logging.getLogger("sdscope")
 CHUNK = 500
 CAPTIONS = 6                                                   # written for each picture
 # seeds of scenes that never meet: what the model learns from, what the judge learns from, what both are asked about
 TRAINING, JUDGE, EVALUATION = 0, 2**34, 2**35
+# the modules that decide what is painted, and what is written
+PAINTER, WRITER, LABELLER = ("canvas", "places", "scene", "styles", "things", "world"), ("captions", "scene"), ("scene",)
 
 
 def held_out_scenes(count):
@@ -37,18 +49,31 @@ def painted(folder: Path, count: int, size=(128, 128), first=TRAINING, progress=
     Painted in chunks, so that an interrupted run goes on where it was. `progress(iterable, total, text)`
     shows how far it is.
     """
-    return made(folder, f"pictures-{size[0]}x{size[1]}-{first}", count, partial(paint_chunk, size=size, first=first), progress)
+    return made(folder, f"pictures-{size[0]}x{size[1]}-{first}", version(PAINTER), count,
+                partial(paint_chunk, size=size, first=first), progress)
 
 
 def captioned(folder: Path, count: int, first=TRAINING, progress=None) -> np.ndarray:
     """CAPTIONS captions of each of these scenes as token ids: (count, CAPTIONS, 77) int16."""
     tokenizer_in(folder)
-    return made(folder, f"captions-{first}", count, partial(caption_chunk, folder=folder, first=first), progress)
+    vocabulary = [file.read_bytes() for file in sorted((folder / "tokenizer").glob("*.json"))]
+    return made(folder, f"captions-{first}", version(WRITER, CAPTIONS, CHUNK, vocabulary), count,
+                partial(caption_chunk, folder=folder, first=first), progress)
 
 
 def labelled(folder: Path, count: int, first=TRAINING, progress=None) -> np.ndarray:
     """What is to be seen in each of these scenes: (count, 10) int16, -100 where there is nothing to be seen."""
-    return made(folder, f"labels-{first}", count, partial(label_chunk, first=first), progress)
+    return made(folder, f"labels-{first}", version(LABELLER), count, partial(label_chunk, first=first), progress)
+
+
+def version(modules, *others) -> str:
+    """Eight digits that change when one of these modules does, comments and layout aside, or one of the others."""
+    return hashlib.sha256(repr([*map(source, modules), *others]).encode()).hexdigest()[:8]
+
+
+@cache
+def source(module):
+    return ast.dump(ast.parse(Path(__file__).with_name(f"{module}.py").read_text(encoding="utf-8")))
 
 
 def scene_of(seed):
@@ -70,33 +95,78 @@ def label_chunk(start, first):
     return np.array([labels(scene_of(first + i)) for i in range(start, start + CHUNK)], dtype=np.int16)
 
 
-def made(folder, name, count, make, progress):
-    """The array of that name with at least `count` rows: found, or made chunk by chunk by all cores."""
-    folder.mkdir(parents=True, exist_ok=True)
-    enough = [file for file in folder.glob(f"{name}-*.npy") if int(file.stem.rsplit("-", 1)[1]) >= count]
-    whole = folder / f"{name}-{count}.npy"
-    if not enough:
-        begun = time.monotonic()
-        starts, chunk = range(0, count, CHUNK), lambda start: folder / f"chunk-{name}-{start}.npy"
-        missing = [start for start in starts if not chunk(start).exists()]
-        save = partial(save_chunk, chunk_name=f"{folder}/chunk-{name}-{{}}.npy", make=make)
-        with workers(len(missing)) as pool:
-            work = pool.imap_unordered(save, missing) if pool else map(save, missing)
-            for _ in progress(work, len(missing), f"making {name}") if progress else work:
-                pass
-        one = np.load(chunk(0), mmap_mode="r")
-        out = np.lib.format.open_memmap(whole.with_suffix(".part"), "w+", one.dtype, (len(starts) * CHUNK, *one.shape[1:]))
-        for start in starts:
-            out[start:start + CHUNK] = np.load(chunk(start))
-        out.flush()
-        whole.with_suffix(".part").rename(whole)
-        for start in starts:
-            chunk(start).unlink()
-        cost = dict(made=whole.name, rows=CHUNK * len(missing), cores=len(os.sched_getaffinity(0)),
-                    seconds=round(time.monotonic() - begun, 1))
-        with open(folder / "cost.jsonl", "a") as log:
-            log.write(json.dumps(cost) + "\n")
-    return np.load(min(enough, default=whole, key=lambda file: file.stat().st_size), mmap_mode="r")[:count]
+def made(folder, name, version, count, make, progress):
+    """The array of that name and version with at least `count` rows: found, or made chunk by chunk by all cores."""
+    files.make_folder(folder)
+    if not large_enough(folder, name, version, count):
+        with one_at_a_time(folder / f"{name}.lock"):
+            if not large_enough(folder, name, version, count):  # else another process has made it meanwhile
+                make_all(folder, name, version, count, make, progress)
+    return opened(large_enough(folder, name, version, count), count)[:count]
+
+
+def large_enough(folder, name, version, count):
+    """The smallest file with so many rows, or None"""
+    rows = {int(file.name.split(".")[0].rsplit("-", 1)[1]): file for file in folder.glob(f"{name}-*.{version}.npy")}
+    return rows.get(min((n for n in rows if n >= count), default=None))
+
+
+def make_all(folder, name, version, count, make, progress):
+    others = [file.name for file in sorted(folder.glob(f"*{name}-*.npy")) if f".{version}." not in file.name]
+    if others:
+        log.warning("%s was made by another version of the code: it is not used, and can be removed (%d files)", folder / others[-1], len(others))
+    begun = time.monotonic()
+    starts, chunk = range(0, count, CHUNK), lambda start: folder / f"chunk-{name}-{start}.{version}.npy"
+    missing = [start for start in starts if not chunk(start).exists()]
+    save = partial(save_chunk, chunk_name=f"{folder}/chunk-{name}-{{}}.{version}.npy", make=make)
+    with workers(len(missing)) as pool:
+        work = pool.imap_unordered(save, missing) if pool else map(save, missing)
+        for _ in progress(work, len(missing), f"making {name}") if progress else work:
+            pass
+    join([chunk(start) for start in starts], folder / f"{name}-{count}.{version}.npy")
+    for start in starts:
+        chunk(start).unlink()
+    cost = dict(made=f"{name}-{count}.npy", rows=CHUNK * len(missing), cores=len(os.sched_getaffinity(0)),
+                seconds=round(time.monotonic() - begun, 1))
+    with open(folder / "cost.jsonl", "a") as log_file:
+        log_file.write(json.dumps(cost) + "\n")
+
+
+def join(chunks, whole):
+    """Arrays one after the other in one file. Not by a memory map: a full disk would end the process without a word."""
+    one = opened(chunks[0])
+    header = np.lib.format.header_data_from_array_1_0(one) | {"shape": (len(chunks) * len(one), *one.shape[1:])}
+    with files.writing(whole) as part, open(part, "wb") as out:
+        np.lib.format.write_array_header_1_0(out, header)
+        for file in chunks:
+            out.write(opened(file, len(one)).tobytes())
+
+
+def opened(file, rows=0):
+    """The array in a file, memory-mapped; a damaged one, or one of fewer rows: SdscopeError"""
+    try:
+        array = np.load(file, mmap_mode="r")
+        if len(array) < rows:
+            raise ValueError(f"{len(array)} rows")
+    except Exception as error:  # numpy's, zip's, pickle's
+        reason = str(error).partition("\n")[0]
+        raise SdscopeError(f"{file} is damaged ({reason}): remove it, and it is made again") from error
+    return array
+
+
+@contextmanager
+def one_at_a_time(lock: Path):
+    """One process at a time; the others wait, and say so."""
+    held = FileLock(lock)
+    try:
+        held.acquire(timeout=0)
+    except Timeout:
+        print(f"another process makes {lock.stem}: waiting for it", flush=True)
+        held.acquire()
+    try:
+        yield
+    finally:
+        held.release()
 
 
 def workers(jobs):
@@ -112,17 +182,22 @@ def workers(jobs):
 
 
 def save_chunk(start, chunk_name, make):
-    part = chunk_name.format(f"{start}.part")
-    np.save(part, make(start))
-    os.rename(part, chunk_name.format(start))
+    with files.writing(chunk_name.format(start)) as part:
+        np.save(part, make(start))
 
 
 def tokenizer_in(folder: Path) -> CLIPTokenizer:
     """The tokenizer kept there; trained, if there is none."""
     if not (folder / "tokenizer").exists():
-        train_tokenizer(folder / "unfinished")
-        os.rename(folder / "unfinished", folder / "tokenizer")
-    return CLIPTokenizer.from_pretrained(folder / "tokenizer")
+        with one_at_a_time(folder / "tokenizer.lock"):
+            if not (folder / "tokenizer").exists():
+                with files.making(folder / "tokenizer", lambda folder: ()) as new:
+                    train_tokenizer(new)
+    try:
+        return CLIPTokenizer.from_pretrained(folder / "tokenizer")
+    except Exception as error:  # json's, tokenizers', transformers'
+        reason = str(error).partition("\n")[0]
+        raise SdscopeError(f"{folder / 'tokenizer'} is damaged ({reason}): what was trained with it cannot be used without") from error
 
 
 def tokenize(tokenizer, texts) -> np.ndarray:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from .. import SdscopeError, StableDiffusion
+from .. import SdscopeError, StableDiffusion, files
 from .captions import prompt
 from .data import held_out_scenes
 from .judge import Judge, trained_judge, verdict
@@ -30,8 +30,7 @@ def evaluate(folder: Path, model: str, out: Path, count: int = 500, prompts: int
     """
     if count < 2 or prompts < 1 or seeds < 2:
         raise SdscopeError("evaluate needs at least 2 scenes, 1 prompt and 2 seeds of it")
-    if not out.parent.is_dir():
-        raise SdscopeError(f"cannot write {out}: there is no folder {out.parent}")
+    files.check(out)
     judge = trained_judge(folder)
     pipe = StableDiffusion.from_pretrained(model)
     device = pipe.unet.conv_in.weight.device
@@ -58,9 +57,7 @@ def evaluate(folder: Path, model: str, out: Path, count: int = 500, prompts: int
         made = generated(pipe, asked, 5.0, range(count), steps)
         result["fewer_steps"].append({"steps": steps, "accuracy": accuracy(judge, scenes, made),
                                       "frechet": frechet(features(judge, made), target)})
-    part = out.with_suffix(".part")
-    part.write_text(json.dumps(result, indent=1) + "\n")
-    part.rename(out)
+    files.write(out, json.dumps(result, indent=1) + "\n")
 
 
 def one_picture(pipe, size):

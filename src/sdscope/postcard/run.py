@@ -7,7 +7,7 @@ have done with a batch as large as theirs together.
 import copy
 import json
 import time
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from math import cos, pi
 from pathlib import Path
 from typing import Callable, NamedTuple
@@ -16,10 +16,11 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast
+from filelock import FileLock, Timeout
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from .. import SdscopeError
+from .. import SdscopeError, files
 from .muon import Muon
 
 SAVE_EVERY = 120                                               # seconds
@@ -44,7 +45,7 @@ class Run:
 
     def __init__(self, folder: Path, losses: nn.Module, length: Length):
         self.folder, self.length = folder, length
-        folder.mkdir(parents=True, exist_ok=True)
+        files.make_folder(folder)
         self.accelerator = accelerator()
         self.step, self.samples, self.seconds = 0, 0, 0.0
         optimizers = optimizers_of(losses, length.lr)
@@ -52,6 +53,7 @@ class Run:
         if state:
             restore(losses, state["losses"], folder)
             self.step, self.samples, self.seconds = state["step"], state["samples"], state["seconds"]
+        self.before = {name: state[name] for name in ("batch_size", "lr") if name in (state or {})}
         self.plain = losses.to(self.accelerator.device)
         self.average = copy.deepcopy(losses).requires_grad_(False)
         if state:
@@ -65,13 +67,14 @@ class Run:
     def save(self):
         if self.accelerator.is_main_process:
             state = dict(losses=self.plain.state_dict(), average=self.average.state_dict(), step=self.step, samples=self.samples,
-                         seconds=self.seconds, optimizers=[optimizer.state_dict() for optimizer in self.optimizers])
-            torch.save(state, self.folder / "last.part")
-            (self.folder / "last.part").rename(self.folder / "last.pt")
+                         seconds=self.seconds, optimizers=[optimizer.state_dict() for optimizer in self.optimizers],
+                         batch_size=self.length.batch_size, lr=self.length.lr)
+            with files.writing(self.folder / "last.pt") as part, open(part, "wb") as file:
+                torch.save(state, file)
             device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
             cost = dict(device=device, processes=self.accelerator.num_processes, steps=self.step,
                         samples=self.samples, seconds=round(self.seconds))
-            (self.folder / "cost.json").write_text(json.dumps(cost) + "\n")
+            files.write(self.folder / "cost.json", json.dumps(cost) + "\n")
 
     def done(self):
         """The part of the run that is gone, 0 .. 1: of its steps, or of its minutes as the first process counts them."""
@@ -86,10 +89,16 @@ class Run:
         `batch(rng, done)` draws a list of tensors, a batch of all processes together; everything random is drawn there.
         `sheet(average)` paints what to look at: at steps 0, 25, 50, 100, 200 ... and at the end, a childhood in pictures.
         """
+        with alone(self.folder) if self.accelerator.is_main_process else nullcontext():
+            self.train(batch, sheet)
+
+    def train(self, batch, sheet):
         saved = time.monotonic()
         recent = []
         if self.step == 0:
             self.draw(sheet)
+        elif self.done() < 1 and self.accelerator.is_main_process:
+            self.tell_what_is_new()
         while (done := self.done()) < 1:
             begun = time.monotonic()
             for group in (group for optimizer in self.optimizers for group in optimizer.param_groups):
@@ -120,6 +129,13 @@ class Run:
         self.save()
         self.draw(sheet)
 
+    def tell_what_is_new(self):
+        """A run may go on with other settings; that it does should not go unseen."""
+        for name, before in self.before.items():
+            now = getattr(self.length, name)
+            if now != before:
+                print(f"{self.folder} goes on from step {self.step} with {name} {now:g}, where it was {before:g}", flush=True)
+
     def keep_average(self):
         """An average that forgets its beginning at the pace of the run (Karras et al., arXiv:2312.02696, equation 12)."""
         with torch.no_grad():
@@ -127,7 +143,9 @@ class Run:
 
     def draw(self, sheet):
         if sheet and self.accelerator.is_main_process:
-            sheet(self.average).save(self.folder / f"sheet-{self.step:06d}.png")
+            image = sheet(self.average)
+            with files.writing(self.folder / f"sheet-{self.step:06d}.png") as part:
+                image.save(part)
 
     def tell(self, loss, done):
         """The mean of the last 50 losses, of all processes."""
@@ -166,9 +184,33 @@ def attention():
     return nullcontext() if torch.cuda.is_available() else sdpa_kernel(SDPBackend.MATH)
 
 
+@contextmanager
+def alone(folder: Path):
+    """No two processes train one run."""
+    try:
+        with FileLock(folder / "lock", timeout=0):
+            yield
+    except Timeout:
+        raise SdscopeError(f"another process trains {folder}: wait for it, or give another --folder") from None
+
+
 def last_checkpoint(folder: Path) -> dict | None:
     file = folder / "last.pt"
-    return torch.load(file, map_location="cpu", weights_only=True) if file.exists() else None
+    if not file.exists():
+        return None
+    state = loaded(file, "remove it, and the run begins again")
+    if not isinstance(state, dict) or not {"losses", "average", "optimizers", "step", "samples", "seconds"} <= state.keys():
+        raise SdscopeError(f"{file} is no checkpoint of a run here: remove it, and the run begins again")
+    return state
+
+
+def loaded(file: Path, advice: str):
+    """What torch has saved there; SdscopeError where it is damaged."""
+    try:
+        return torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # EOFError, RuntimeError, UnpicklingError, OSError ...
+        reason = str(error).partition("\n")[0]
+        raise SdscopeError(f"{file} is damaged ({reason}): {advice}") from error
 
 
 def restore(losses, state, folder):

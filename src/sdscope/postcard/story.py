@@ -4,6 +4,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from .. import files
+
 STAGES = ("vae", "text", "diffusion")
 
 
@@ -17,8 +19,9 @@ def keep_story(folder: Path):
     story = {name: json.loads((folder / name / "cost.json").read_text()) | {"curve": curve(folder / name)} for name in STAGES}
     story["diffusion"]["sheets"] = [*sheets]
     lines = json.dumps(story).replace("], [", "],\n  [")
-    (folder / "model" / "training.json").write_text(lines + "\n")
-    stack([Image.open(file).convert("RGB") for file in sheets.values()]).save(folder / "model" / "childhood.webp", quality=85, method=6)
+    files.write(folder / "model" / "training.json", lines + "\n")
+    with files.writing(folder / "model" / "childhood.webp") as part:
+        stack([Image.open(file).convert("RGB") for file in sheets.values()]).save(part, quality=85, method=6)
 
 
 def stack(images):

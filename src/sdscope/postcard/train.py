@@ -13,6 +13,7 @@ without a GPU with ACCELERATE_USE_CPU=true. The batch is that of all processes t
 """
 from pathlib import Path
 
+from .. import files
 from .data import JUDGE, captioned, labelled, painted
 from .judge import train_judge
 from .run import Length
@@ -28,6 +29,7 @@ LENGTHS = {"vae": Length(8_000, 64, 2e-3, 5), "text": Length(2_000, 512, 2e-3, 0
 
 def train_all(folder: Path, pictures: int, lengths: dict[str, Length], progress=None):
     """The stages that have a length, one after the other; those that are finished take no time."""
+    files.make_folder(folder)
     share = {"vae": squares(pictures), "text": squares(pictures), "judge": for_judge(pictures)}
     for name, stage in STAGES.items():
         if name in lengths:

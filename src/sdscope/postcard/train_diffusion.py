@@ -4,6 +4,8 @@ Both stay as they are meanwhile, as in Stable Diffusion.
 """
 import copy
 import json
+import os
+import shutil
 from pathlib import Path
 
 import torch
@@ -12,7 +14,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
 
-from .. import StableDiffusion
+from .. import StableDiffusion, files
 from ..scheduler import DDIM
 from ..unet import UNet2DConditionModel
 from .data import CAPTIONS, TRAINING, captioned, tokenize, tokenizer_in
@@ -67,6 +69,7 @@ class DiffusionLoss(nn.Module):
 
 def train_diffusion(folder: Path, pictures: int, length: Length, progress=None):
     """Pictures of all SIZES, `pictures` in all; a batch holds one size."""
+    files.check_folder(folder / "model", saved)
     vae, text_encoder = trained_vae(folder), trained_text_encoder(folder)
     with accelerator().local_main_process_first():
         data = gathered(folder, vae, pictures, SIZES, progress)
@@ -81,6 +84,7 @@ def train_diffusion(folder: Path, pictures: int, length: Length, progress=None):
 
 def train_large(folder: Path, pictures: int, length: Length, progress=None):
     """The same model goes on with pictures twice as wide and high, and a third of the small ones: it may forget nothing."""
+    files.check_folder(folder / "model", saved)
     vae = trained_vae(folder)
     with accelerator().local_main_process_first():
         square = encoded(folder, vae, pictures_of(pictures, SIZES[128, 128]), (128, 128), TRAINING, progress)
@@ -151,7 +155,26 @@ def timestep_weights(scheduler):
     return 0.75 * weight / weight.sum() + 0.25 / len(snr)
 
 
-def save_model(folder, tokenizer, text_encoder, unet, vae):
+def save_model(folder, *parts):
+    """The folder as a whole or not at all; what else is in it stays. parts: as write_model takes them."""
+    with files.making(folder, saved) as new:
+        write_model(new, *parts)
+        for name in {*saved(folder)} - {*os.listdir(new)}:
+            copy_it = shutil.copytree if (folder / name).is_dir() else shutil.copy2
+            copy_it(folder / name, new / name)
+
+
+def saved(folder):
+    """The names in a folder that holds a model like this one; none in any other"""
+    try:
+        config = json.loads((folder / "unet" / "config.json").read_text())
+        ours = all(config[key] == UNET_CONFIG[key] for key in ("block_out_channels", "cross_attention_dim"))
+    except (OSError, ValueError, TypeError, KeyError):
+        ours = False
+    return os.listdir(folder) if ours else ()
+
+
+def write_model(folder, tokenizer, text_encoder, unet, vae):
     """diffusers' layout, float16."""
     copy.deepcopy(text_encoder).half().save_pretrained(folder / "text_encoder")
     tokenizer.save_pretrained(folder / "tokenizer")

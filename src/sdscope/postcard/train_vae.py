@@ -7,10 +7,11 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import nn
 
+from .. import files
 from ..unet import Attention
 from ..vae import AutoencoderKL, Downsample2D, ResnetBlock2D, Upsample2D
-from .data import painted
-from .run import Length, Run, accelerator, finished
+from .data import PAINTER, one_at_a_time, painted, version
+from .run import Length, Run, accelerator, finished, loaded
 
 VAE_CONFIG = {
     "_class_name": "AutoencoderKL", "act_fn": "silu", "in_channels": 3, "out_channels": 3, "latent_channels": 4, "sample_size": 128,
@@ -114,17 +115,19 @@ def psnr(a, b):
 def encoded(folder, vae, count, size, first, progress=None):
     """The latents of painted pictures, (count, 4, h / 8, w / 8), made once for an encoder."""
     key = f"{sum(p.double().abs().sum() for p in vae.encoder.parameters()):.6f}"
-    file = folder / "data" / f"latents-{size[0]}x{size[1]}-{first}-{count}-{key}.pt"
-    if not file.exists():
-        data = painted(folder / "data", count, size, first, progress)
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        starts = range(0, count, 10)                             # on a CPU half again as fast as fifty at a time
-        parts = [vae.to(device).encode(to_tensor(data[start:start + 10]).to(device))[0].cpu()
-                 for start in (progress(starts, len(starts), "encoding") if progress else starts)]
-        torch.save(torch.cat(parts), file.with_suffix(".part"))
-        file.with_suffix(".part").rename(file)
-        vae.cpu()
-    return torch.load(file, weights_only=True)
+    name = f"latents-{size[0]}x{size[1]}-{first}"
+    file = folder / "data" / f"{name}-{count}-{key}.{version(PAINTER)}.pt"
+    with one_at_a_time(folder / "data" / f"{name}.lock"):
+        if not file.exists():
+            data = painted(folder / "data", count, size, first, progress)
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+            starts = range(0, count, 10)                         # on a CPU half again as fast as fifty at a time
+            parts = [vae.to(device).encode(to_tensor(data[start:start + 10]).to(device))[0].cpu()
+                     for start in (progress(starts, len(starts), "encoding") if progress else starts)]
+            with files.writing(file) as part, open(part, "wb") as out:
+                torch.save(torch.cat(parts), out)
+            vae.cpu()
+    return loaded(file, "remove it, and it is made again")
 
 
 @torch.no_grad()
