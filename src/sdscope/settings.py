@@ -84,8 +84,7 @@ def before_0_9(config):
 
 def fit_together(folder, unet, vae, text_encoder):
     """The settings of a model's parts: SdscopeError if one does not fit another"""
-    if unet.sample_size is None:
-        raise SdscopeError(f"{folder}/unet/config.json: sample_size is null; it must be {SIDES.words}")
+    sides(unet.sample_size)
     channels = dict(in_channels=unet.in_channels, out_channels=unet.out_channels, latent_channels=vae.latent_channels)
     if len(set(channels.values())) > 1:
         told = ", ".join(f"{key} {value}" for key, value in channels.items())
@@ -108,7 +107,9 @@ def repaired(scheduler):
 
 
 def sides(sample_size):
-    """One side, or height and width -> height and width"""
+    """A UNet's own size: one side, or height and width -> height and width, in latents"""
+    if sample_size is None:
+        raise SdscopeError(f"the UNet's sample_size is null; unet/config.json must say {SIDES.words}")
     return (sample_size, sample_size) if is_whole(sample_size) else tuple(sample_size)
 
 
@@ -207,7 +208,7 @@ AVERAGE = {"decay", "min_decay", "optimization_step", "update_after_step", "use_
 
 UNET = Table(
     read=dict(
-        sample_size=(None, either(SIDES, NOTHING)),  # null: in a folder, refused by fit_together
+        sample_size=(None, either(SIDES, NOTHING)),  # null: refused by sides
         in_channels=(4, WIDTH),
         out_channels=(4, WIDTH),
         block_out_channels=([320, 640, 1280, 1280], some(WIDTH, "whole numbers from 1 to 65536")),
@@ -304,7 +305,7 @@ VAE = Table(
 # transformers makes the text encoder, of the same settings as in diffusers: what is read there is read here
 TEXT_ENCODER = Table(
     read=dict(
-        vocab_size=(49408, whole(2**20)),
+        vocab_size=(49408, whole(2**18)),
         hidden_size=(512, WIDTH),
         intermediate_size=(2048, WIDTH),
         num_hidden_layers=(12, whole(128)),

@@ -13,8 +13,9 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from . import SdscopeError
-from .checkpoint import AGAIN, find_model, read_config, refuse_other_kinds
+from .checkpoint import find_model, read_settings, refuse_other_kinds
 from .models import KNOWN
+from .settings import sides
 from .unet import UNet2DConditionModel
 from .vae import AutoencoderKL
 
@@ -42,17 +43,17 @@ def shapes(model, size=None):
     unet, vae = build(model)
     u, v = unet.config, vae.config
     factor = 2 ** (len(v.block_out_channels) - 1)
-    size = u.sample_size * factor if size is None else size
-    if size % factor or not 0 < size <= LARGEST:
-        such = f"a multiple of {factor} pixels up to {LARGEST}, such as {u.sample_size * factor}"
-        raise SdscopeError(f"the size must be {such}, not {size}")
-    side = size // factor
+    own = [side * factor for side in sides(u.sample_size)]
+    height, width = own if size is None else (size, size)
+    if any(side % factor or not 0 < side <= LARGEST for side in (height, width)):
+        such = f"a multiple of {factor} pixels up to {LARGEST}, such as {min(own[0], 512)}"
+        raise SdscopeError(f"the size must be {such}, not {height if size is None else size}")
     encoder = [*parts(vae.encoder, "encoder."), ("quant_conv", vae.quant_conv)]
     decoder = [("post_quant_conv", vae.post_quant_conv), *parts(vae.decoder, "decoder.")]
     with torch.device("meta"):
         words = torch.empty(2, TOKENS, u.cross_attention_dim)
-        latents = torch.empty(2, u.in_channels, side, side)
-        picture = torch.empty(1, v.in_channels, size, size)
+        latents = torch.empty(2, u.in_channels, height // factor, width // factor)
+        picture = torch.empty(1, v.in_channels, height, width)
         return {
             "unet": ledger(lambda x: unet(x, 1, words), latents, parts(unet)),
             "encoder": ledger(vae.encode, picture, encoder),
@@ -69,12 +70,8 @@ def total(rows):
 def build(model):
     """A short name or a folder -> its UNet and its autoencoder, of shapes alone"""
     unet, vae = configs(model)
-    try:
-        with torch.device("meta"):
-            return UNet2DConditionModel(unet), AutoencoderKL(vae)
-    except (TypeError, ValueError, IndexError) as error:
-        what = f"the configuration of {model} fits no model"
-        raise SdscopeError(f"{what} ({error}): {AGAIN}") from error
+    with torch.device("meta"):
+        return UNet2DConditionModel(unet), AutoencoderKL(vae)
 
 
 def configs(model):
@@ -86,7 +83,7 @@ def configs(model):
     if not os.path.isdir(folder):
         raise SdscopeError(f"no model {str(model)!r}: give a folder or one of {', '.join(KNOWN)}")
     refuse_other_kinds(folder)
-    return [read_config(folder / part / "config.json") for part in ("unet", "vae")]
+    return [read_settings(folder, part) for part in ("unet", "vae")]
 
 
 def parts(network, prefix=""):

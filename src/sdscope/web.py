@@ -31,11 +31,13 @@ from torch import nn
 from . import SdscopeError, files
 from .postcard.captions import caption
 from .postcard.scene import Scene
+from .settings import sides
 from .trace import UNET_PARTS, probabilities
 
 GRAPHS = ("text_encoder.onnx", "unet.onnx", "vae_decoder.onnx")
 TOKENIZER = "tokenizer.json"
 OPSET = 18
+SCHEDULE = dict(timestep_spacing="leading", rescale_betas_zero_snr=False, clip_sample=False)  # as slides/engine has it
 MOST_BYTES = 2**31  # protobuf, in which ONNX is written, holds no more
 
 
@@ -48,6 +50,10 @@ def export_web(pipe, folder):
     parts = pipe.text_encoder, pipe.unet, pipe.vae.decoder
     if any(4 * sum(p.numel() for p in part.parameters()) >= MOST_BYTES for part in parts):
         raise SdscopeError("this model is too large for a browser: each part must stay below 2 GB")
+    for key, value in SCHEDULE.items():
+        if pipe.scheduler.config.get(key, value) != value:
+            told = f"the scheduler's {key} is {pipe.scheduler.config[key]!r}"
+            raise SdscopeError(f"{told}; a browser knows only {value!r}: give the pipeline such a scheduler")
     with files.making(folder, exported) as new:
         export_text_encoder(pipe, new / GRAPHS[0])
         export_unet(pipe, new / GRAPHS[1])
@@ -114,7 +120,7 @@ def export_unet(pipe, path):
     unet = rounded(pipe.unet)
     c = unet.config
     inputs = dict(
-        sample=torch.zeros(2, c.in_channels, c.sample_size, c.sample_size),
+        sample=torch.zeros(2, c.in_channels, *sides(c.sample_size)),
         timestep=torch.ones(2),
         encoder_hidden_states=torch.zeros(2, pipe.tokenizer.model_max_length, c.cross_attention_dim),
     )
@@ -176,8 +182,7 @@ def export_vae_decoder(pipe, path):
         x = torch.cat([x, torch.ones_like(x[..., :1])], dim=-1)  # red, green, blue, opaque
         return (x * 255).round().byte()
 
-    side = pipe.unet.config.sample_size
-    latents = torch.zeros(2, pipe.unet.config.in_channels, side, side)
+    latents = torch.zeros(2, pipe.unet.config.in_channels, *sides(pipe.unet.config.sample_size))
     free = {"latents": {0: "batch", 2: "h", 3: "w"}, "image": {0: "batch", 1: "height", 2: "width"}}
     write(path, vae, decode, {"latents": latents}, ["image"], free)
 

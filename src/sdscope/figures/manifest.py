@@ -18,9 +18,10 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from .. import files, unet, vae
-from ..checkpoint import find_model, read_config
+from .. import files
+from ..checkpoint import find_model, read_settings
 from ..devices import pick_device, pick_dtype
+from ..settings import sides
 from ..weights import WEIGHTS, weights_files
 from .base import Shown
 
@@ -104,7 +105,6 @@ def weights_sha256(folder, dtype=torch.float32) -> str:
 
 
 def own_size(folder: Path) -> int:
-    """Height and width in pixels that a model was trained for."""
-    configs = (read_config(folder / part / "config.json") for part in ("unet", "vae"))
-    unet_config, vae_config = (m.DEFAULTS | config for m, config in zip((unet, vae), configs))
-    return unet_config["sample_size"] * 2 ** (len(vae_config["block_out_channels"]) - 1)
+    """The height in pixels that a model was trained for, and nearly always its width."""
+    unet, vae = (read_settings(folder, part) for part in ("unet", "vae"))
+    return sides(unet.sample_size)[0] * 2 ** (len(vae.block_out_channels) - 1)
