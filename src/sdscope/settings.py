@@ -255,7 +255,6 @@ UNET = Table(
         conv_out_kernel=(3, [3]),
         attention_type=("default", ["default"]),
         class_embeddings_concat=(False, [False]),
-        quantization_config=(None, [None]),
     ),
     free={
         "dropout",  # nothing is dropped when a picture is painted
@@ -294,7 +293,6 @@ VAE = Table(
         use_quant_conv=(True, [True]),
         use_post_quant_conv=(True, [True]),
         mid_block_add_attention=(True, [True]),
-        quantization_config=(None, [None]),
     ),
     # read by other pipelines, not by diffusers' for Stable Diffusion 1.x and 2.x
     free={"force_upcast", "shift_factor", "latents_mean", "latents_std"} | AVERAGE,
@@ -320,7 +318,6 @@ TEXT_ENCODER = Table(
     only=dict(
         model_type=("clip_text_model", ["clip_text_model"]),
         use_attention_mask=(False, [False, None]),
-        quantization_config=(None, [None]),
     ),
     free={
         "projection_dim",  # of CLIP's picture side
