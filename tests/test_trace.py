@@ -1,27 +1,40 @@
 """The trace tells the truth and leaves nothing behind."""
 
+import json
+import threading
+import unicodedata
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
+import diffusers
 import numpy as np
 import pytest
 import torch
-from conftest import SCHEDULER, tiny_pipeline
+from conftest import SCHEDULER, tiny_pipeline, tiny_text
 from diffusers import (
     DDIMScheduler,
+    DEISMultistepScheduler,
     DPMSolverMultistepScheduler,
+    DPMSolverSinglestepScheduler,
     EulerDiscreteScheduler,
     HeunDiscreteScheduler,
+    IPNDMScheduler,
+    LCMScheduler,
     LMSDiscreteScheduler,
     PNDMScheduler,
+    TCDScheduler,
     UNet2DConditionModel,
+    UniPCMultistepScheduler,
 )
 from diffusers.models.attention_processor import AttnProcessor
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 import sdscope.trace
 from sdscope import SdscopeError, StableDiffusion, record
 from sdscope.models import KNOWN
-from sdscope.record import END, START, Tokens
-from sdscope.trace import STAGE_CHANNELS, Trace, trace
+from sdscope.record import END, START, Tokens, cutter
+from sdscope.trace import STAGE_CHANNELS, Trace, predicted_x0, told_x0, trace
 from sdscope.unet import UNet2DConditionModel as OurUNet
 from sdscope.vae import AutoencoderKL
 
@@ -136,13 +149,22 @@ def test_a_step_is_a_call_of_the_unet(tiny, kind):
     assert all(torch.equal(x, s.latents if s.model_input is None else s.model_input) for x, s in zip(calls, t.steps))
 
 
-@each_scheduler
-@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
+SILENT = (LCMScheduler, TCDScheduler, UniPCMultistepScheduler, DEISMultistepScheduler, DPMSolverSinglestepScheduler)
+
+
+@pytest.mark.parametrize(
+    "kind, prediction_type",
+    [
+        *((kind, prediction_type) for kind in SCHEDULERS for prediction_type in ("epsilon", "v_prediction")),
+        *((kind, "epsilon") for kind in SILENT),
+        *((kind, "sample") for kind in (DDIMScheduler, TCDScheduler, DPMSolverMultistepScheduler)),
+    ],
+)
 def test_pred_x0_is_what_its_definition_says(tiny, kind, prediction_type):
     """In double precision, from the betas on; times between whole ones, where there are any, by interpolation."""
     pipe = with_scheduler(tiny, kind, prediction_type=prediction_type)
     with trace(pipe) as t:
-        run(pipe, num_inference_steps=3)
+        run(pipe, num_inference_steps=3, guidance_scale=1)
     betas = np.linspace(SCHEDULER["beta_start"] ** 0.5, SCHEDULER["beta_end"] ** 0.5, 1000) ** 2
     alphas_cumprod = np.cumprod(1 - betas)
     sigmas = ((1 - alphas_cumprod) / alphas_cumprod) ** 0.5
@@ -151,12 +173,65 @@ def test_pred_x0_is_what_its_definition_says(tiny, kind, prediction_type):
         x, output = s.latents.double(), s.noise.double()
         if kind not in SCALED:  # latents = alpha x_0 + beta noise, alpha^2 + beta^2 = 1
             x = x * (1 + sigma**2) ** 0.5
-        if prediction_type == "epsilon":
+        if prediction_type == "sample":
+            expected = output
+        elif prediction_type == "epsilon":
             expected = x - sigma * output
         else:  # v = alpha noise - beta x_0
             alpha, beta = 1 / (1 + sigma**2) ** 0.5, sigma / (1 + sigma**2) ** 0.5
             expected = alpha * (alpha * x) - beta * output
         assert torch.allclose(s.pred_x0.double(), expected, rtol=1e-3, atol=1e-4)
+
+
+def test_x0_of_a_plain_tuple_is_the_one_that_has_that_name():
+    """All of diffusers' schedulers that step from latents alone, with names and without."""
+    names = [name for name in dir(diffusers.schedulers) if name.endswith("Scheduler") and not name.startswith("Flax")]
+    x, told, untold = torch.randn(2, 1, 4, 8, 8, generator=torch.Generator().manual_seed(0)), [], []
+    for name in names:
+        results = []
+        for return_dict in (True, False):
+            try:
+                scheduler = getattr(diffusers.schedulers, name).from_config(SCHEDULER | dict(skip_prk_steps=True))
+                scheduler.set_timesteps(4)
+                options = dict(return_dict=return_dict, generator=torch.Generator().manual_seed(1))
+                options = {k: v for k, v in options.items() if k in scheduler.step.__code__.co_varnames}
+                results.append(scheduler.step(x[0], scheduler.timesteps[0], x[1], **options))
+            except Exception:  # a scheduler of something else
+                break
+        else:
+            named, plain = (told_x0(scheduler, result) for result in results)
+            assert (named is None) == (plain is None) and (named is None or torch.equal(named, plain)), name
+            (untold if named is None else told).append(name)
+    assert {"DDIMScheduler", "DDPMScheduler", "KDPM2AncestralDiscreteScheduler"} <= set(told)
+    assert {"TCDScheduler", "LCMScheduler", "IPNDMScheduler", "SASolverScheduler"} <= set(untold) and len(told) > 10
+
+
+def test_x0_is_not_made_up(tiny, theirs):
+    """IPNDM has a schedule of its own, and a name that nobody knows says nothing about a prediction."""
+    pipe = with_scheduler(tiny, IPNDMScheduler)
+    with trace(pipe) as t:
+        image = run(pipe)
+    assert [s.pred_x0 for s in t.steps] == [None] * 4 and t.pictures[0].tobytes() == image.tobytes()
+    scheduler = DDIMScheduler.from_config(SCHEDULER | dict(prediction_type="score"))
+    assert predicted_x0(scheduler, 1, torch.ones(1), torch.ones(1)) is None
+
+
+def test_x0_of_a_flow(tiny):
+    """Checked with what the scheduler itself works with"""
+    options, seen = dict(prediction_type="flow_prediction", use_flow_sigmas=True), []
+    pipe = with_scheduler(tiny, DPMSolverMultistepScheduler, **options)
+    with trace(pipe) as t:
+        run(pipe, callback=lambda step: seen.append(pipe.scheduler.model_outputs[-1]))
+    assert all(torch.allclose(s.pred_x0, x0, rtol=1e-4, atol=1e-4) for s, x0 in zip(t.steps, seen, strict=True))
+
+
+def test_x0_of_another_prediction_after_the_run(tiny):
+    """As a notebook asks for it: the scheduler stands at its end, and the sigmas lie between the times."""
+    pipe = with_scheduler(tiny, DPMSolverMultistepScheduler, use_karras_sigmas=True)
+    with trace(pipe) as t:
+        run(pipe)
+    for s in t.steps:
+        assert torch.equal(predicted_x0(pipe.scheduler, s.t, s.latents, s.noise), s.pred_x0)
 
 
 @pytest.mark.parametrize("kind", [DDIMScheduler, *SCALED])
@@ -225,6 +300,108 @@ def test_traces_nest(tiny):
             run(tiny)
         assert "step" in vars(tiny.scheduler)  # the outer one still watches
     assert len(outer.steps) == len(inner.steps) == 4
+    assert_untouched(tiny)
+
+
+def test_traces_end_in_any_order(tiny):
+    first, second = trace(tiny, attention="mean"), trace(tiny)
+    a, b = first.__enter__(), second.__enter__()
+    run(tiny, num_inference_steps=2)
+    first.__exit__(None, None, None)
+    run(tiny, num_inference_steps=3)
+    second.__exit__(None, None, None)
+    assert (len(a.steps), len(b.steps)) == (2, 3)
+    assert_untouched(tiny)
+
+
+def test_the_scheduler_that_the_pipe_has_is_the_one_that_counts(tiny):
+    """Another one between two runs, and the first again: each run is whole, and none is seen twice."""
+    pipe = with_scheduler(tiny, DDIMScheduler)
+    own, other = pipe.scheduler, EulerDiscreteScheduler.from_config(SCHEDULER)
+    with trace(pipe) as t:
+        for scheduler, steps in ((own, 4), (other, 3), (own, 2)):
+            pipe.scheduler = scheduler
+            image = run(pipe, num_inference_steps=steps)
+            assert len(t.steps) == steps and t.pictures[0].tobytes() == image.tobytes()
+            assert (t.steps[0].model_input is not None) == (scheduler is other)
+    assert_untouched(pipe)
+    pipe.scheduler = other
+    assert_untouched(pipe)
+
+
+def test_only_the_runs_own_latents_are_its_picture(tiny):
+    """Neither previews on the way nor what is decoded afterwards"""
+    with trace(tiny) as t:
+        image = run(tiny, callback=lambda step: tiny.decode(step["pred_x0"]))
+        stages = t.vae.stages
+        tiny.decode(torch.zeros(2, 4, 8, 8))
+        tiny.decode(t.steps[0].latents)
+    assert t.pictures[0].tobytes() == image.tobytes() and len(t.pictures) == 1
+    assert t.vae.stages is stages and torch.equal(stages["conv_out"], t.image[0])
+    with trace(tiny) as t:
+        run(tiny, num_inference_steps=2)
+        tiny.denoise(tiny.get_latents(1, 64, 64, 7), t.embeddings.cond, 2, guidance_scale=1)
+        tiny.vae.decode(1 / 0.18215 * t.latents)  # as people write it
+    assert torch.allclose(t.image, tiny.vae.decode(t.latents / 0.18215), atol=1e-4)
+    with trace(tiny) as t:
+        tiny.decode(torch.zeros(2, 4, 8, 8))
+    assert len(t.pictures) == 2 and t.latents is None and t.vae.shapes["conv_out"] == (2, 3, 64, 64)
+
+
+def test_runs_of_one_timetable_are_told_apart(tiny):
+    """A loop written by hand, twice, with set_timesteps called once"""
+    embeds = tiny.encode_prompt(["a ship", "a tree"], [""], False)
+    tiny.scheduler.set_timesteps(3)
+    with trace(tiny) as t:
+        for row in embeds.split(1):
+            latents = tiny.get_latents(1, 64, 64, 1)
+            for time in tiny.scheduler.timesteps:
+                latents = tiny.scheduler.step(tiny.unet(latents, time, row), time, latents)[0]
+    assert len(t.steps) == 3 and torch.equal(t.latents, latents) and torch.equal(t.embeddings.cond, row)
+
+
+def test_what_is_not_one_call_for_one_step_is_refused(tiny):
+    latents, embeds = tiny.get_latents(1, 64, 64, 1), tiny.encode_prompt([PROMPT], [""], True)
+    tiny.scheduler.set_timesteps(2)
+    time = tiny.scheduler.timesteps[0]
+
+    def call(rows=1):
+        return tiny.unet(torch.cat([latents] * rows), time, embeds[-1:].expand(rows, -1, -1))[-1:]
+
+    def step():
+        return tiny.scheduler.step(call(), time, latents)
+
+    for refused, message in (
+        (lambda: (call(), step()), "the UNet was called 2 times before scheduler.step"),
+        (lambda: tiny.scheduler.step(call(3), time, latents), "the UNet was called with 3 rows for 1 pictures"),
+        (lambda: (step(), tiny.scheduler.step(latents, time, latents)), "scheduler.step was called again without"),
+    ):
+        with pytest.raises(SdscopeError, match=message), trace(tiny):
+            refused()
+        assert_untouched(tiny)
+
+
+def test_a_pipe_belongs_to_one_thread_at_a_time(tiny):
+    between, go_on = threading.Event(), threading.Event()
+
+    def wait(step):
+        between.set()
+        assert go_on.wait(60)
+
+    with ThreadPoolExecutor(1) as pool:
+        with trace(tiny) as t:  # in another thread, but all of it
+            image = pool.submit(run, tiny).result()
+        assert t.pictures[0].tobytes() == image.tobytes()
+        with trace(tiny), pytest.raises(SdscopeError, match="give each thread a pipe of its own"):
+            pool.submit(trace(tiny).__enter__).result()
+        with trace(tiny) as t:
+            first = pool.submit(run, tiny, callback=wait)
+            assert between.wait(60)
+            run(tiny, num_inference_steps=3)
+            go_on.set()
+            with pytest.raises(SdscopeError, match="in use in another thread while it is traced"):
+                first.result()
+        assert len(t.steps) == 3
     assert_untouched(tiny)
 
 
@@ -321,6 +498,11 @@ def test_pictures_that_are_decoded_in_parts(theirs, option):
     finally:
         getattr(theirs.vae, option.replace("enable", "disable"))()
     assert [p.tobytes() for p in t.pictures] == [p.tobytes() for p in images]
+    if option == "enable_slicing":  # the first picture's
+        assert torch.equal(t.vae.stages["conv_out"], t.image[0]) and t.vae.shapes["conv_out"] == (1, 3, 96, 80)
+    else:
+        with pytest.raises(SdscopeError, match="no part 'conv_out' of the decoder: nothing was decoded, or only in tiles"):
+            t.vae.stages["conv_out"]
 
 
 def test_half_precision_stays(tiny_folder):
@@ -345,7 +527,7 @@ def test_nothing_of_an_earlier_run_stays(tiny):
         embeds = tiny.encode_prompt([PROMPT], [""], True)
         tiny.denoise(tiny.get_latents(1, 64, 64, 7), embeds, 2)
     assert len(t.steps) == 2 and t.vae.stages == {} and t.tokens.cond[0].words()[1][0] == "ship"
-    with pytest.raises(SdscopeError, match="no pictures: nothing was decoded"):
+    with pytest.raises(SdscopeError, match="no pictures: what the last step gave"):
         t.pictures
 
 
@@ -435,13 +617,51 @@ def test_attention_by_word_position_and_layer(tiny, traced):
 def test_words_are_found_as_people_write_them():
     """Pieces of words, capitals, words in a row, letters that are two bytes, what stands there twice."""
     text = "hot</w> -</w> air</w> bal loon</w> ,</w> ca f Ã ©</w> 1</w> 9</w> s</w> '</w> ca t</w> 's</w>"
-    tokens = Tokens(list(range(77)), [START, *text.split(), "bal", "loon</w>", *[END] * 57])
+    strings = [START, *text.split(), "bal", "loon</w>", *[END] * 57]
+    tokens = Tokens(list(range(77)), strings, cutter(tiny_text()[0]))
     assert [w for w, _ in tokens.words()] == "hot - air balloon , café 1 9 s ' cat 's balloon".split()
     found = {"Hot-air balloon": [1, 2, 3, 4, 5], "balloon": [4, 5, 18, 19], "café": [7, 8, 9, 10]}
     found |= {"19s": [11, 12, 13], "cat's": [15, 16, 17], "air  balloon": [3, 4, 5], "-": [2]}
-    found |= {START: [0], END: [20], 3: [3], 76: [76]}
+    found |= {START: [0], END: [20], 3: [3], 76: [76], np.int64(3): [3]}
     for which, positions in found.items():
         assert tokens.find(which) == positions, which
+    with pytest.raises(SdscopeError, match="how the tokenizer cuts a text into words is not known: ask for a position"):
+        Tokens(tokens.ids, strings).find("cat")
+
+
+TYPED = "Café m² H₂O ③ ΟΔΟΣ 각 ŒUVRE naïve İstanbul x² ½ cup don't 𝔸 🚢 👩‍🚀 ñandú ǅ ſ ﬁn Å Ω"
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_words_are_found_as_they_are_typed(tmp_path, tiny, form):
+    """However the letters are put together, as macOS does it or not, in a trace and in one that was loaded."""
+    text = unicodedata.normalize(form, TYPED)
+    limit, tiny.tokenizer.model_max_length = tiny.tokenizer.model_max_length, 300
+    try:
+        ids = tiny.tokenizer(text, padding="max_length").input_ids
+        tokens = Tokens(ids, tiny.tokenizer.convert_ids_to_tokens(ids), cutter(tiny.tokenizer))
+    finally:
+        tiny.tokenizer.model_max_length = limit
+    t = Trace(tokens=SimpleNamespace(cond=[tokens], uncond=None))
+    t.save(tmp_path / "run")
+    for each in (tokens, Trace.load(tmp_path / "run").tokens.cond[0]):
+        for word in text.split():
+            for written in (word, word.upper(), unicodedata.normalize("NFC", word), unicodedata.normalize("NFD", word)):
+                if tiny.tokenizer.tokenize(written) == tiny.tokenizer.tokenize(word):  # upper() knows ſ and ﬁ
+                    assert each.find(written), written
+        assert each.words() == tokens.words() and each.find(text) == list(range(1, tokens.end))
+        assert all(set(positions) <= set(each.find(word)) for word, positions in each.words())
+
+
+def test_words_that_people_taught_a_tokenizer():
+    """Textual inversion adds tokens. They have no `</w>`, and are no part of the word after them."""
+    tokenizer, _ = tiny_text()
+    tokenizer.add_tokens(["<cat-toy>", "<猫>"])
+    ids = tokenizer("a <Cat-Toy>on <猫> " + END + " x", padding="max_length").input_ids
+    tokens = Tokens(ids, tokenizer.convert_ids_to_tokens(ids), cutter(tokenizer))
+    assert [word for word, _ in tokens.words()] == ["a", "<cat-toy>", "on", "<猫>", "x"]
+    found = {"<cat-toy>": [2], "a <CAT-TOY>": [1, 2], "on": [3, 4], "<猫>": [5], "x": [7], END: [8]}
+    assert {which: tokens.find(which) for which in found} == found
 
 
 def test_attention_knows_oblong_pictures_and_odd_sizes(tiny):
@@ -460,6 +680,10 @@ def test_what_is_not_there_is_said_in_one_line(tiny, traced):
         (lambda: attention[" "], "' ' is not in the prompt; its words: a, ship"),
         (lambda: attention["hip"], "'hip' is not in the prompt; its words: a, ship"),
         (lambda: attention[77], "no position 77: the prompt has 77, 0 to 76"),
+        (lambda: attention.word("ship", picture=1), "no picture 1: the trace has 1, counted from 0"),
+        (lambda: attention.word(3, picture=-2), "no picture -2: the trace has 1, counted from 0"),
+        (lambda: attention.word(3, picture="x"), "no picture x: the trace has 1, counted from 0"),
+        (lambda: traced.vae.stages["conv"], "no part 'conv' of the decoder: there is conv_in, mid_block, up_blocks.0"),
         (lambda: attention[-1], "no position -1: the prompt has 77, 0 to 76"),
         (lambda: attention.word("ship", layer="9x9"), "no attention of '9x9'; there is 8x8, 4x4, 2x2, 1x1"),
         (lambda: traced.steps[4], "no step 4: the trace has 4, counted from 0"),
@@ -485,8 +709,45 @@ def test_a_prompt_that_was_encoded_outside(tiny):
         tiny.denoise(latents, embeds, 1)
     assert t.tokens.cond == [None] and t.embeddings.layers == {}
     assert t.attention[3].shape == (8, 8)
-    with pytest.raises(SdscopeError, match="encoded outside of the trace: ask for a position"):
+    with pytest.raises(SdscopeError, match="encoded outside of the trace, or its embeddings were changed: ask for a pos"):
         t.attention["ship"]
+    with pytest.raises(SdscopeError, match="no position -1: the prompt has 77, 0 to 76"):
+        t.attention[-1]
+
+
+def test_an_empty_prompt_has_no_words(tiny):
+    with trace(tiny, attention="mean") as t:
+        tiny("", seed=1, num_inference_steps=1)
+    assert t.tokens.cond[0].words() == [] and t.attention[END].shape == (8, 8)
+    with pytest.raises(SdscopeError, match="'ship' is not in the prompt; its words: none"):
+        t.attention["ship"]
+
+
+def test_a_pipeline_without_a_text_encoder(tiny):
+    embeds = tiny.encode_prompt([PROMPT, ""], [], False)
+    pipe = tiny_pipeline()
+    pipe.text_encoder = pipe.tokenizer = None
+    pipe.set_progress_bar_config(disable=True)
+    options = dict(prompt_embeds=embeds[:1], negative_prompt_embeds=embeds[1:])
+    with trace(pipe, attention="mean") as t:
+        image = run_theirs(pipe, None, **options)[0]
+    assert t.pictures[0].tobytes() == image.tobytes() and t.tokens.cond == [None]
+    assert torch.equal(t.embeddings.cond, embeds[:1]) and t.attention[3].shape == (8, 8)
+    pipe.vae = None
+    for odd in (pipe, tiny.unet, None):
+        with pytest.raises(SdscopeError, match="cannot be traced: trace needs unet, vae and scheduler"), trace(odd):
+            pass
+
+
+def test_every_transformer_block_is_seen():
+    """Where a part of the UNet has several, as in SDXL"""
+    pipe = tiny_pipeline(transformer_layers_per_block=2)
+    pipe.set_progress_bar_config(disable=True)
+    with trace(pipe, attention="heads") as heads, trace(pipe, attention="mean") as mean:
+        run_theirs(pipe, num_inference_steps=1)
+    blocks = [name for name, _ in pipe.unet.named_modules() if name.endswith("attn2")]
+    assert len(heads.steps[0].attention) == len(blocks) == sum(mean.steps[0].attention.layers.values())
+    assert {"mid_block.attentions.0", "mid_block.attentions.0.transformer_blocks.1"} <= set(heads.steps[0].attention)
 
 
 @pytest.mark.parametrize("compiled", [lambda unet: torch.compile(unet), lambda unet: unet.compile() or unet])
@@ -520,14 +781,13 @@ def test_hooks_that_see_nothing_say_so(tiny):
         tiny.scheduler.set_timesteps(4)
         tiny.scheduler.step(torch.zeros(1), torch.tensor(751), torch.zeros(1))
     assert_untouched(tiny)
-    pipe = with_scheduler(tiny, DDIMScheduler)
-    first = pipe.scheduler
-    unseen = "no step of the scheduler was seen, though the UNet ran: set pipe.scheduler before"
-    with pytest.raises(SdscopeError, match=unseen), trace(pipe):
-        pipe.scheduler = EulerDiscreteScheduler.from_config(first.config)
-        run(pipe)
-    pipe.scheduler = first
-    assert_untouched(pipe)
+    other = DDIMScheduler.from_config(SCHEDULER)
+    other.set_timesteps(4)
+    unseen = "the UNet ran, but pipe.scheduler took no step: the trace sees the steps of no other"
+    with pytest.raises(SdscopeError, match=unseen), trace(tiny):
+        noise = tiny.unet(torch.zeros(1, 4, 8, 8), torch.tensor(751), torch.zeros(1, 77, 32))
+        other.step(noise, torch.tensor(751), torch.zeros(1, 4, 8, 8))
+    assert_untouched(tiny)
 
 
 FULL = dict(attention="heads", features=True)
@@ -586,6 +846,28 @@ def test_what_is_no_trace_is_refused(tmp_path, tiny_folder, tiny, traced):
     assert_untouched(tiny)
 
 
+def test_a_trace_that_was_changed_is_refused_in_one_line(tmp_path, tiny):
+    """Other metadata, with a hash and without; each of its parts left out or another; each tensor left out or another."""
+    with trace(tiny, attention="mean", features=True) as t:
+        run(tiny, num_inference_steps=1)
+    (path := tmp_path / "run.safetensors").touch()
+    tensors = {name: x.flatten()[:1].clone() for name, x in t.tensors().items()}
+    written, _, text = t.metadata()["trace"].partition(" ")
+    meta = json.loads(text)
+    others = [json.dumps(other) for other in ({}, [], 5, None, "x", True)] + ["", "{", "[" * 5000]
+    others += [json.dumps({k: v for k, v in meta.items() if k != key}) for key in meta]
+    others += [json.dumps(meta | {key: other}) for key in meta for other in (None, 5, "x", [[]], {"x": 1})]
+    some = [{k: v for k, v in tensors.items() if k != name} for name in tensors]
+    some += [tensors | {name: tensors[name].double()} for name in tensors]
+    damaged = [(f"{written} {other}", t.tensors()) for other in others] + [(other, t.tensors()) for other in others]
+    for metadata, kept in damaged + [(f"{written} {text}", kept) for kept in some]:
+        save_file(kept, path, metadata={"trace": metadata})
+        with pytest.raises(SdscopeError) as error:
+            Trace.load(path)
+        assert str(error.value).startswith(f"{path} is not as this version saves") and "\n" not in str(error.value)
+    assert len(damaged) + len(some) > 200
+
+
 def test_a_trace_that_cannot_be_written_leaves_what_was_there(tmp_path, traced, monkeypatch):
     path = tmp_path / "run.safetensors"
     path.write_text("before")
@@ -618,7 +900,7 @@ def test_the_sizes_in_the_docstring():
         unet, vae = OurUNet(known.unet), AutoencoderKL({})
         for seen, model, pattern in (
             (parts, unet, sdscope.trace.UNET_PARTS),
-            (stages, vae.decoder, sdscope.trace.VAE_PARTS),
+            (stages, vae, sdscope.trace.VAE_PARTS),
         ):
             for name, module in model.named_modules():
                 if pattern.fullmatch(name):

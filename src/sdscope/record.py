@@ -11,8 +11,9 @@ Tang et al. (DAAM), arXiv:2210.04885.
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import json
-import re
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 
@@ -21,50 +22,88 @@ import torch.nn.functional as F
 from PIL import Image
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from tokenizers.decoders import ByteLevel
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from . import SdscopeError, files
 
 START, END = "<|startoftext|>", "<|endoftext|>"  # Stable Diffusion 1 pads with END too, 2 with "!"
-WORDS = re.compile(r"'(?:s|t|re|ve|m|ll|d)|[^\W\d_]+|\d|(?:[^\w\s]|_)+")  # as CLIP's tokenizer cuts a text
+LETTERS = sorted(pre_tokenizers.ByteLevel.alphabet())  # one for each byte
 PER_STEP = ("latents", "model_input", "noise_uncond", "noise_cond", "noise", "pred_x0")
+
+
+def cutter(tokenizer) -> str:
+    """How transformers' `tokenizer` cuts a text into words, as JSON: all of it but the vocabulary, in whose place
+    there are single letters. "" where it cannot be known, of a tokenizer that is written in Python."""
+    whole = getattr(tokenizer, "backend_tokenizer", None)
+    if whole is None:
+        return ""
+    vocabulary = {piece: i for i, piece in enumerate([*LETTERS, *(letter + "</w>" for letter in LETTERS)])}
+    cuts = Tokenizer(models.BPE(vocabulary, [], end_of_word_suffix="</w>"))
+    cuts.normalizer, cuts.pre_tokenizer = whole.normalizer, whole.pre_tokenizer
+    cuts.add_tokens(list(whole.get_added_tokens_decoder().values()))  # START, END, and what people have taught it
+    return cuts.to_str()
+
+
+read_cutter = functools.cache(Tokenizer.from_str)
 
 
 @dataclass
 class Tokens:
-    """One prompt as the text encoder saw it: 77 ids, and the vocabulary's string for each."""
+    """One prompt as the text encoder saw it: 77 ids, and the vocabulary's string for each.
+
+    cutter: how its tokenizer cuts a text, so that words are found however they are typed.
+    """
 
     ids: list[int]
     strings: list[str]
+    cutter: str = field(default="", repr=False)
+
+    @property
+    def end(self) -> int:
+        """The position of the token that ends the prompt; what comes after it is padding."""
+        end = len(self.strings) - 1
+        while end and (self.strings[end] != END or self.strings[end - 1] == END):
+            end -= 1
+        return end or len(self.strings)
 
     def words(self) -> list[tuple[str, list[int]]]:
         """[(word, its positions)]: pieces are glued up to `</w>`; start, end and padding are left out."""
-        words, pieces, positions = [], "", []
-        for position, string in enumerate(self.strings[1:], start=1):
-            if string == END:
-                break
-            pieces, positions = pieces + string, positions + [position]
-            if pieces.endswith("</w>"):
-                words.append((ByteLevel().decode([pieces.removesuffix("</w>")]), positions))
+        return self.glue(self.strings[: self.end])
+
+    def glue(self, strings: list[str]) -> list[tuple[str, list[int]]]:
+        """Tokens that people have added to a tokenizer are words without a `</w>`."""
+        added = read_cutter(self.cutter).get_added_tokens_decoder().values() if self.cutter else ()
+        whole, words, pieces, positions = {START, END, *(token.content for token in added)}, [], "", []
+        for position, string in enumerate(strings):
+            pieces, positions = pieces + string, [*positions, position]
+            if string in whole or string.endswith("</w>"):
+                word = string if string in whole else decoders.ByteLevel().decode([pieces.removesuffix("</w>")])
+                words.append((word, positions))
                 pieces, positions = "", []
-        return words
+        return [(word, positions) for word, positions in words if word not in (START, END)]
 
     def find(self, which: str | int) -> list[int]:
         """The positions of a word, wherever it stands, or of words in a row ("hot-air balloon"); of START; of
-        the first END; or of the position itself. What is not there: SdscopeError."""
-        if which in (START, END):
-            return [self.strings.index(which)]
+        the END that ends the prompt; or of the position itself. What is not there: SdscopeError."""
+        if which in (START, END) and which in self.strings:
+            return [self.strings.index(START) if which == START else self.end]
         if not isinstance(which, str):
-            if which in range(len(self.ids)):
-                return [which]
-            raise SdscopeError(f"no position {which}: the prompt has {len(self.ids)}, 0 to {len(self.ids) - 1}")
-        words, wanted = self.words(), WORDS.findall(which.lower())
+            return position(which, len(self.ids))
+        if not self.cutter:
+            raise SdscopeError("how the tokenizer cuts a text into words is not known: ask for a position")
+        words, wanted = self.words(), [word for word, _ in self.glue(read_cutter(self.cutter).encode(which).tokens)]
         rows = [words[i : i + len(wanted)] for i in range(len(words))]
         found = {p for row in rows if [w for w, _ in row] == wanted for _, positions in row for p in positions}
         if not found:
             names = ", ".join(word for word, _ in words if word not in ".,;:-")
-            raise SdscopeError(f"{which!r} is not in the prompt; its words: {names}")
+            raise SdscopeError(f"{which!r} is not in the prompt; its words: {names or 'none'}")
         return sorted(found)
+
+
+def position(which: int, length: int) -> list[int]:
+    if which not in range(length):
+        raise SdscopeError(f"no position {which}: the prompt has {length}, 0 to {length - 1}")
+    return [int(which)]
 
 
 class Attention(dict):
@@ -93,10 +132,14 @@ class Attention(dict):
             raise SdscopeError('this trace was taken without attention: take it with trace(pipe, attention="mean")')
         if layer is not None and layer not in self:
             raise SdscopeError(f"no attention of {layer!r}; there is {', '.join(self)}")
+        pictures = len(self.tokens)
+        if picture not in range(-pictures, pictures):
+            raise SdscopeError(f"no picture {picture}: the trace has {pictures}, counted from 0")
         tokens = self.tokens[picture]
         if tokens is None and isinstance(which, str):
-            raise SdscopeError("the prompt was encoded outside of the trace: ask for a position, not for a word")
-        positions = tokens.find(which) if tokens else [which]
+            why = "the prompt was encoded outside of the trace, or its embeddings were changed"
+            raise SdscopeError(f"{why}: ask for a position, not for a word")
+        positions = tokens.find(which) if tokens else position(which, next(iter(self.values())).shape[-1])
         maps = {k: m[picture][..., positions].float().sum(-1) for k, m in self.items() if layer in (None, k)}
         if layer is not None:
             return maps[layer]
@@ -107,6 +150,14 @@ class Attention(dict):
             m = F.interpolate(m[None, None], size, mode="bilinear", align_corners=False)[0, 0]
             total = total + m * self.layers[name]
         return total / sum(self.layers.values())
+
+
+class Stages(dict):
+    """{part of the decoder: what it gave}. Empty where the picture was decoded in tiles: no part saw the whole of it."""
+
+    def __missing__(self, name):
+        what = f"there is {', '.join(self)}" if self else "nothing was decoded, or only in tiles"
+        raise SdscopeError(f"no part {name!r} of the decoder: {what}")
 
 
 class Features(dict):
@@ -159,13 +210,13 @@ class Trace:
     latents: torch.Tensor | None = None  # (B, 4, h, w) after the last step
     image: torch.Tensor | None = None  # (B, 3, H, W), the VAE's output, about -1..1
     unet: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(shapes={}))
-    vae: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(shapes={}, stages={}))
+    vae: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(shapes=Stages(), stages=Stages()))
 
     @property
     def pictures(self) -> list[Image.Image]:
         """What the pipeline returned, the same bits (but not what a safety checker made black)"""
         if self.image is None:
-            raise SdscopeError("no pictures: nothing was decoded in the traced run")
+            raise SdscopeError("no pictures: what the last step gave was not decoded in the block")
         x = (self.image * 0.5 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).float()
         return [Image.fromarray(picture) for picture in (x * 255).round().byte().numpy()]
 
@@ -196,46 +247,67 @@ class Trace:
     def nbytes(self) -> int:
         return sum(v.nbytes for v in self.tensors().values())
 
-    def save(self, path) -> None:
-        """One safetensors file: the tensors, and as JSON metadata tokens, timesteps and shapes. All of
-        it or nothing; where that cannot be: SdscopeError."""
-        tokens = {k: v and [x and vars(x) for x in v] for k, v in vars(self.tokens).items()}
+    def metadata(self) -> dict[str, str]:
+        """What no tensor holds, as JSON, after a hash of it and of the tensors' names, types and shapes."""
+        tokens = {k: v and [x and [x.ids, x.strings] for x in v] for k, v in vars(self.tokens).items()}
+        cutters = {x.cutter for v in vars(self.tokens).values() for x in v or () if x}
         layers, features = {}, []
         if self.steps:
             layers, features = self.steps[0].attention.layers, list(self.steps[0].features)
         meta = {"t": [s.t for s in self.steps], "tokens": tokens, "attention": layers, "features": features}
         meta |= {"unet": self.unet.shapes, "vae": self.vae.shapes, "stages": list(self.vae.stages)}
+        text = json.dumps(meta | {"cutter": max(cutters, default="")})
+        return {"trace": f"{sha256(text, self.tensors())} {text}"}
+
+    def save(self, path) -> None:
+        """One safetensors file: the tensors, and as JSON metadata tokens, timesteps and shapes. All of
+        it or nothing; where that cannot be: SdscopeError."""
         with files.writing(path) as part:
-            save_file(self.tensors(), part, metadata={"trace": json.dumps(meta)})
+            save_file(self.tensors(), part, metadata=self.metadata())
 
     @classmethod
     def load(cls, path) -> Trace:
         """The trace that `save` wrote, equal in every bit. A file that is not one, or cut short: SdscopeError."""
-        tree = {"embeddings": {}}
         try:
             with safe_open(path, "pt") as f:
-                meta = json.loads((f.metadata() or {}).get("trace", "null"))
-                if meta is None:
-                    raise SdscopeError(f"{path} is not a saved trace")
-                for name in f.keys():
-                    *folders, leaf = name.split("/")
-                    node = tree
-                    for folder in folders:
-                        node = node.setdefault(folder, {})
-                    node[leaf] = f.get_tensor(name)
+                metadata, named = f.metadata() or {}, {name: f.get_tensor(name) for name in f.keys()}
         except (OSError, SafetensorError) as error:
             raise SdscopeError(f"{path} cannot be read, or was cut short ({error}): save the trace again") from error
+        if "trace" not in metadata:
+            raise SdscopeError(f"{path} is not a saved trace")
+        written, _, text = metadata["trace"].partition(" ")
+        if written != sha256(text, named):
+            raise SdscopeError(f"{path} is not as this version saves a trace, or was changed: take it and save it again")
+        return cls.from_tensors(json.loads(text), named)
+
+    @classmethod
+    def from_tensors(cls, meta: dict, named: dict[str, torch.Tensor]) -> Trace:
+        """The inverse of `metadata` and `tensors`"""
+        tree = {"embeddings": {}}
+        for name, tensor in named.items():
+            *folders, leaf = name.split("/")
+            node = tree
+            for folder in folders:
+                node = node.setdefault(folder, {})
+            node[leaf] = tensor
         t = cls(latents=tree.get("latents"), image=tree.get("image"))
         for half, tokens in meta["tokens"].items():
             setattr(t.embeddings, half, tree["embeddings"].get(half))
-            setattr(t.tokens, half, tokens and [x and Tokens(**x) for x in tokens])
+            setattr(t.tokens, half, tokens and [x and Tokens(*x, meta["cutter"]) for x in tokens])
         layers = tree["embeddings"].get("layers", {})
         t.embeddings.layers = {i: layers[str(i)] for i in range(len(layers))}
-        t.unet.shapes, t.vae.shapes = ({k: tuple(v) for k, v in meta[part].items()} for part in ("unet", "vae"))
-        t.vae.stages = {k: tree["vae"]["stages"][k] for k in meta["stages"]}
+        t.unet.shapes = {k: tuple(v) for k, v in meta["unet"].items()}
+        t.vae.shapes = Stages((k, tuple(v)) for k, v in meta["vae"].items())
+        t.vae.stages = Stages((k, tree["vae"]["stages"][k]) for k in meta["stages"])
         for i, timestep in enumerate(meta["t"]):
             row = tree["steps"][str(i)]
             maps, features = ({k: row[kind][k] for k in meta[kind]} for kind in ("attention", "features"))
             attention = Attention(maps, meta["attention"], t.tokens.cond)
             t.steps.append(Step(i, timestep, *map(row.get, PER_STEP), attention, Features(features)))
         return t
+
+
+def sha256(text: str, tensors: dict[str, torch.Tensor]) -> str:
+    """Of a trace's metadata and of what tensors it has: a file that was edited, or has lost some, is known by it."""
+    has = [(name, str(x.dtype), *x.shape) for name, x in sorted(tensors.items())]
+    return hashlib.sha256(f"{text} {has}".encode()).hexdigest()

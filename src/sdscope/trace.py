@@ -12,7 +12,11 @@
 The pipeline, ours or diffusers', with any scheduler that it takes, does not know that it is watched.
 Everything is seen through forward hooks, which only read, and through wrappers of three methods; all of
 them are gone when the block ends, also after an exception. A traced run gives the same bits as an untraced
-one. What is recorded, with its shapes: record.py.
+one. What is recorded, with its shapes: record.py. Where what was seen is not one UNet call for each step of the
+scheduler, the run ends in an SdscopeError: the trace does not guess.
+
+Traced or not, a pipe, its scheduler and a trace of it belong to one thread at a time: the scheduler remembers
+where in its run it is. Two threads need two pipes.
 
 Kept are copies on the CPU, in the pipeline's precision. For one picture, 50 steps of Stable Diffusion 2 at
 768 pixels in float32 (in float16 half as much):
@@ -28,19 +32,23 @@ from __future__ import annotations
 import functools
 import inspect
 import re
+import threading
 from contextlib import ExitStack, contextmanager
+from dataclasses import fields, is_dataclass
 from types import SimpleNamespace
+from typing import get_args
 
 import torch
 
 from . import SdscopeError
-from .record import END, START, Attention, Features, Step, Tokens, Trace
+from .record import END, START, Attention, Features, Stages, Step, Tokens, Trace, cutter
 
 __all__ = ["END", "START", "Attention", "Step", "Tokens", "Trace", "trace"]
 
 UNET_PARTS = re.compile(r"conv_in|conv_out|.*\.(resnets|attentions|downsamplers|upsamplers)\.\d+")
 TEXT_PARTS = re.compile(r"(?:text_model\.)?(?:embeddings|encoder\.layers\.(\d+))")
-VAE_PARTS = re.compile(r"conv_in|mid_block|up_blocks\.\d+|conv_out")
+VAE_PARTS = re.compile(r"decoder\.(conv_in|mid_block|up_blocks\.\d+|conv_out)")
+SHARED = "the pipe, or a part of it, is in use in another thread while it is traced: give each thread a pipe of its own"
 STAGE_CHANNELS = 16  # kept of each decoder stage: all of Stable Diffusion's would be 1328 MB
 
 
@@ -55,61 +63,116 @@ def trace(pipe, attention: bool | str = False, features: bool = False):
     if attention not in (False, "mean", "heads"):
         raise SdscopeError(f'attention must be False, "mean" or "heads", not {attention!r}')
     refuse_unseen(pipe, attention)
-    recorder = Recorder(pipe, attention, features)
     with ExitStack() as stack:
-        for module, hook in recorder.hooks():
-            stack.callback(module.register_forward_hook(hook, with_kwargs=True).remove)
-        stack.callback(wrap(pipe.scheduler, "set_timesteps", recorder.on_set_timesteps))
-        stack.callback(wrap(pipe.scheduler, "step", recorder.on_step))
-        stack.callback(wrap(pipe.vae, "decode", recorder.on_decode))  # hooks on a module see only its forward
+        recorder = Recorder(pipe, attention, features, stack)
         yield recorder.trace
         recorder.check()
 
 
 def refuse_unseen(pipe, attention):
     """Forward hooks see nothing in a module that torch.compile made, nor to_k in one that was fused."""
+    for part in ("unet", "vae", "scheduler"):
+        if getattr(pipe, part, None) is None:
+            raise SdscopeError(f"a {type(pipe).__name__} without {part} cannot be traced: trace needs unet, vae and scheduler")
     for part in ("text_encoder", "unet", "vae"):
-        for name, module in getattr(pipe, part).named_modules():
+        for name, module in modules(pipe, part):
             if name.endswith("_orig_mod") or module._compiled_call_impl is not None:
                 raise SdscopeError(f"the {part} is compiled, hooks cannot see into it: trace a pipeline that is not")
             if attention and name.endswith("attn2") and "Fused" in type(getattr(module, "processor", None)).__name__:
                 raise SdscopeError("hooks see no attention in a fused UNet: call unfuse_qkv_projections() first")
 
 
-def wrap(instance, name, after):
-    """Replace a method, on the instance, by one that then calls `after(result, *arguments)`; returns the undo.
+def modules(pipe, part):
+    """[(name, module)]. Of no text encoder, where a pipeline is given embeddings, nothing."""
+    module = getattr(pipe, part, None)
+    return [] if module is None else module.named_modules()
 
+
+def listen(instance, name, after, before=lambda: None):
+    """From now on call `before()` and `after(result, *arguments)` around each call of a method; returns the undo.
+
+    One wrapper on the instance serves all who listen, so that they may go in any order.
     functools.wraps keeps the signature: diffusers looks at it to decide whether to pass `eta`.
     """
     method, was = getattr(instance, name), vars(instance).get(name)
-    signature = inspect.signature(method)
+    if hasattr(method, "listeners"):
+        wrapper = method
+        if wrapper.thread != threading.get_ident():
+            raise SdscopeError(SHARED)
+    else:
+        signature = inspect.signature(method)
 
-    @functools.wraps(method)
-    def wrapper(*args, **kwargs):
-        result = method(*args, **kwargs)
-        after(result, *signature.bind(*args, **kwargs).args)
-        return result
+        @functools.wraps(method)
+        def wrapper(*args, **kwargs):
+            listeners, given = list(wrapper.listeners), signature.bind(*args, **kwargs).args
+            for before, _ in listeners:
+                before()
+            result = method(*args, **kwargs)
+            for _, after in listeners:
+                after(result, *given)
+            return result
 
-    setattr(instance, name, wrapper)
-    return lambda: delattr(instance, name) if was is None else setattr(instance, name, was)
+        wrapper.listeners, wrapper.thread, wrapper.was = [], threading.get_ident(), was
+        setattr(instance, name, wrapper)
+    wrapper.listeners.append((before, after))
+
+    def undo():
+        wrapper.listeners.remove((before, after))
+        if not wrapper.listeners:
+            delattr(instance, name) if wrapper.was is None else setattr(instance, name, wrapper.was)
+
+    return undo
+
+
+def told_x0(scheduler, result):
+    """The x_0 in what `scheduler.step` gave: by its name, or in a plain tuple by the place that the method's
+    annotation gives it. None where it is not told: TCD's second is noisy again, LCM's is mixed with the latents."""
+    if type(result) is not tuple:
+        return getattr(result, "pred_original_sample", None)
+    outputs = [x for x in get_args(inspect.signature(scheduler.step).return_annotation) if is_dataclass(x)]
+    names = [x.name for output in outputs for x in fields(output)]
+    return dict(zip(names, result)).get("pred_original_sample")
+
+
+def signal_and_noise(scheduler, t):
+    """(alpha, sigma): what the UNet was given at t is alpha x_0 + sigma noise. None where that is not known.
+
+    alpha^2 is alphas_cumprod at t, or follows from the sigma of a step between whole times. Who has sigmas and no
+    alphas_cumprod (EDM, IPNDM, consistency models) has another schedule than Stable Diffusion was trained with.
+    """
+    if not hasattr(scheduler, "alphas_cumprod"):
+        return None
+    if getattr(scheduler, "step_index", None) is not None and hasattr(scheduler, "sigmas"):
+        now = scheduler.step_index - 1  # it is already the next step's
+        at = [i for i, time in enumerate(scheduler.timesteps.tolist()) if time == t]  # rounded: several may be t
+        sigma = float(scheduler.sigmas[now if now in at or not at else at[0]])
+        if getattr(scheduler.config, "use_flow_sigmas", False):
+            return 1 - sigma, sigma
+        a = 1 / (1 + sigma**2)
+    else:
+        a = float(scheduler.alphas_cumprod[int(t)])
+    return a**0.5, (1 - a) ** 0.5
 
 
 def predicted_x0(scheduler, t, x, output):
     """The x_0 that the UNet's output aims at, from a scheduler that does not tell (PNDM, DPM-Solver).
 
-    x (B, 4, h, w) is what the UNet was given, with every scheduler sqrt(a) x_0 + sqrt(1 - a) noise: a is
-    alphas_cumprod at t, or follows from this step's sigma = sqrt((1 - a) / a). Equation 12 of DDIM
-    (arXiv:2010.02502); for v, appendix D of arXiv:2202.00512. None where there is no such schedule.
+    x (B, 4, h, w) is what the UNet was given. Equation 12 of DDIM (arXiv:2010.02502); for v, appendix D of
+    arXiv:2202.00512; for a flow, arXiv:2210.02747. None where the schedule or the kind of prediction is not known.
     """
-    if getattr(scheduler, "step_index", None) is not None:  # already the next step's
-        a = 1 / (1 + float(scheduler.sigmas[scheduler.step_index - 1]) ** 2)
-    elif hasattr(scheduler, "alphas_cumprod"):
-        a = float(scheduler.alphas_cumprod[int(t)])
-    else:
+    known, kind = signal_and_noise(scheduler, t), getattr(scheduler.config, "prediction_type", None)
+    if kind == "sample":
+        return output
+    if known is None:
         return None
-    if scheduler.config.prediction_type == "epsilon":
-        return (x - (1 - a) ** 0.5 * output) / a**0.5
-    return a**0.5 * x - (1 - a) ** 0.5 * output  # v_prediction
+    alpha, sigma = known
+    if kind == "epsilon":
+        return (x - sigma * output) / alpha
+    if kind == "v_prediction":
+        return alpha * x - sigma * output
+    if kind == "flow_prediction":
+        return x - sigma * output
+    return None
 
 
 def probabilities(q, k, heads):
@@ -122,51 +185,75 @@ def probabilities(q, k, heads):
 class Recorder:
     """The hooks' side of a trace: gathers what one UNet call shows until `scheduler.step` closes the step."""
 
-    def __init__(self, pipe, mode, features):
-        self.pipe, self.scheduler, self.mode, self.features = pipe, pipe.scheduler, mode, features
+    def __init__(self, pipe, mode, features, stack):
+        """All that is hung into the pipe goes with the `stack`."""
+        self.pipe, self.mode, self.features = pipe, mode, features
         self.trace = Trace()
         self.layers, self.texts = {}, []  # of the texts being encoded; every text so far
+        self.calls, self.running = 0, False  # of the UNet since the last step; has this run taken its first
         self.query = None  # of the cross-attention that is being computed
         self.shapes, self.means, self.looks = {}, {}, {}  # of this UNet call, by the part's name
+        self.stages = {}  # of this decoding, by the part's name: (shape, channels)
+        for module, hook in self.hooks():
+            stack.callback(module.register_forward_hook(hook, with_kwargs=True).remove)
+        # hooks on a module see only its forward
+        stack.callback(listen(pipe.vae, "decode", self.on_decode, before=self.stages.clear))
+        self.following = stack.enter_context(ExitStack())
+        self.follow_scheduler()
+
+    def follow_scheduler(self):
+        """Listen to the scheduler that the pipe has now, and to no other."""
+        self.following.close()
+        self.scheduler = self.pipe.scheduler
+        self.following.callback(listen(self.scheduler, "set_timesteps", self.on_set_timesteps))
+        self.following.callback(listen(self.scheduler, "step", self.on_step))
         self.on_set_timesteps()
 
     def hooks(self):
         """[(module, forward hook)]"""
-        yield self.pipe.text_encoder, self.on_text
-        for name, module in self.pipe.text_encoder.named_modules():
-            if match := TEXT_PARTS.fullmatch(name):
+        for name, module in modules(self.pipe, "text_encoder"):
+            if name == "":
+                yield module, self.on_text
+            elif match := TEXT_PARTS.fullmatch(name):
                 yield module, functools.partial(self.on_text_layer, int(match[1]) + 1 if match[1] else 0)
         yield self.pipe.unet, self.on_unet
-        for name, module in self.pipe.unet.named_modules():
+        for name, module in modules(self.pipe, "unet"):
             if UNET_PARTS.fullmatch(name):
                 yield module, functools.partial(self.on_unet_part, name)
             if self.mode and name.endswith("attn2"):
                 yield module.to_q, self.on_query
-                part = name.partition(".transformer_blocks")[0]
+                part = name.removesuffix(".attn2").removesuffix(".transformer_blocks.0")
                 yield module.to_k, functools.partial(self.on_key, part, module.heads)
-        for name, module in self.pipe.vae.decoder.named_modules():
-            if VAE_PARTS.fullmatch(name):
-                yield module, functools.partial(self.on_vae_part, name)
+        for name, module in modules(self.pipe, "vae"):
+            if match := VAE_PARTS.fullmatch(name):
+                yield module, functools.partial(self.on_vae_part, match[1])
 
     def on_text_layer(self, i, module, args, kwargs, output):
         self.layers[i] = keep(first(output))
 
     def on_text(self, module, args, kwargs, output):
-        ids = args[0] if args else kwargs["input_ids"]
+        ids = args[0] if args else kwargs.get("input_ids")
+        if ids is None:  # embeddings, and of no text
+            return
         for row, (text, embedding) in enumerate(zip(ids.tolist(), keep(output[0]))):
             if not any(text == known.ids and torch.equal(embedding, known.embedding) for known in self.texts):
                 layers = {i: x[row] for i, x in self.layers.items()}
                 self.texts.append(SimpleNamespace(ids=text, embedding=embedding, layers=layers))
 
     def on_unet(self, module, args, kwargs, output):
+        if self.pipe.scheduler is not self.scheduler:
+            self.follow_scheduler()
+        self.alone()
         args = dict(zip(("sample", "timestep", "encoder_hidden_states"), args)) | kwargs
-        self.input, self.noise = keep(args["sample"]), keep(first(output))
-        if not self.running:
-            self.embeds = keep(args["encoder_hidden_states"])
+        self.input, self.noise, self.calls = keep(args["sample"]), keep(first(output)), self.calls + 1
+        self.embeds = keep(args["encoder_hidden_states"])
+
+    def alone(self):
+        if threading.get_ident() != self.thread:
+            raise SdscopeError(SHARED)
 
     def on_unet_part(self, name, module, args, kwargs, output):
-        if not self.running:
-            self.shapes[name] = tuple(first(output).shape)
+        self.shapes[name] = tuple(first(output).shape)
         if self.features:
             self.means[name] = first(output).mean(1)
 
@@ -177,33 +264,46 @@ class Recorder:
         self.looks[name] = self.query, output, heads
 
     def on_set_timesteps(self, *_):
-        self.running, self.noise = False, None  # a new run begins
+        """A new run begins, in the thread that this is."""
+        self.running, self.calls, self.thread = False, 0, threading.get_ident()
 
     def on_step(self, result, noise, timestep, latents, *_):
         """The seam where noise, latents and pred_x0 meet. Only here is the number of pictures known."""
-        if self.noise is None or (self.mode and not self.looks):
-            what = "UNet" if self.noise is None else "UNet's cross-attention"
-            raise SdscopeError(f"hooks saw nothing of the {what}: replaced, compiled or fused inside the block?")
+        self.alone()
         noise, latents, batch = keep(noise), keep(latents), len(latents)
-        if not self.running:
+        self.check_calls(batch)
+        t, steps = timestep.item() if isinstance(timestep, torch.Tensor) else timestep, self.trace.steps
+        if not self.running or t == steps[0].t != steps[-1].t:  # back where the run began: it is another
             self.begin(batch)
         guided = len(self.noise) == 2 * batch
         uncond, cond, seen = self.noise[:batch] if guided else None, self.noise[-batch:], self.input[-batch:]
-        t = timestep.item() if isinstance(timestep, torch.Tensor) else timestep
-        prev, x0 = unpack(result)
+        x0 = told_x0(self.scheduler, result)
         x0 = predicted_x0(self.scheduler, t, seen, noise) if x0 is None else keep(x0)
         seen = None if torch.equal(seen, latents) else seen
         features = Features({name: keep(m[-batch]) for name, m in self.means.items()})
         row = latents, seen, uncond, cond, noise, x0, self.attention(batch, *latents.shape[2:]), features
         self.trace.steps.append(Step(len(self.trace.steps), t, *row))
-        self.trace.latents = keep(prev)
+        self.calls, self.trace.latents = 0, keep(first_of_step(result))
+        self.trace.image, self.trace.vae = None, Trace().vae  # not of these latents
+
+    def check_calls(self, batch):
+        """A step that was seen whole has one call of the UNet, with one row for each picture or two."""
+        if self.calls == 0 and self.trace.steps:
+            raise SdscopeError("scheduler.step was called again without the UNet: a trace knows one UNet call for each step")
+        if self.calls == 0 or (self.mode and not self.looks):
+            what = "UNet" if self.calls == 0 else "UNet's cross-attention"
+            raise SdscopeError(f"hooks saw nothing of the {what}: replaced, compiled or fused inside the block?")
+        if self.calls > 1 or len(self.noise) not in (batch, 2 * batch):
+            rows = f"{self.calls} times" if self.calls > 1 else f"with {len(self.noise)} rows for {batch} pictures"
+            known = "a trace knows one call for each step, of a row for each picture, or with guidance of two: uncond, then cond"
+            raise SdscopeError(f"the UNet was called {rows} before scheduler.step: {known}")
 
     def begin(self, batch):
         """Which texts are these? The rows the UNet was given, looked up among those that were encoded."""
-        names, t = self.pipe.tokenizer.convert_ids_to_tokens, self.trace
+        tokenizer, t = getattr(self.pipe, "tokenizer", None), self.trace
         vars(t).update(vars(Trace()))
         texts = [next((x for x in self.texts if torch.equal(x.embedding.to(e), e)), None) for e in self.embeds]
-        tokens = [x and Tokens(x.ids, names(x.ids)) for x in texts]
+        tokens = [x and Tokens(x.ids, tokenizer.convert_ids_to_tokens(x.ids), cutter(tokenizer)) for x in texts]
         t.embeddings.cond, t.tokens.cond = self.embeds[-batch:], tokens[-batch:]
         if len(tokens) == 2 * batch:
             t.embeddings.uncond, t.tokens.uncond = self.embeds[:batch], tokens[:batch]
@@ -228,23 +328,35 @@ class Recorder:
         return Attention(maps, layers, self.trace.tokens.cond)
 
     def on_vae_part(self, name, module, args, kwargs, output):
-        self.trace.vae.shapes[name] = tuple(output.shape)
+        """Of the first picture: where the VAE is told to decode one by one, the first call is."""
         few = torch.linspace(0, output.shape[1] - 1, min(STAGE_CHANNELS, output.shape[1])).long()
-        self.trace.vae.stages[name] = keep(output[0, few])
+        if name not in self.stages:
+            self.stages[name] = tuple(output.shape), keep(output[0, few])
 
-    def on_decode(self, result, *_):
-        self.trace.image = keep(first(result))
+    def on_decode(self, result, z, *_):
+        """Of what is decoded, the run's latents, and of those the first time: not previews, nor what comes later."""
+        if self.trace.steps and not (self.trace.image is None and self.is_last(z)):
+            return
+        self.trace.image, self.trace.vae = keep(first(result)), Trace().vae
+        if "conv_in" in self.stages and self.stages["conv_in"][0][2:] == z.shape[2:]:  # not a tile
+            for name, (shape, channels) in self.stages.items():
+                self.trace.vae.shapes[name], self.trace.vae.stages[name] = shape, channels
+
+    def is_last(self, z):
+        """Is this what the last step gave, but for the scaling, which everybody rounds as he likes?"""
+        last, z = self.trace.latents, keep(z)
+        limits = max((torch.finfo(x.dtype) for x in (last, z)), key=lambda limits: limits.eps)
+        z, last = z.float() * self.pipe.vae.config.scaling_factor, last.float()
+        return z.shape == last.shape and torch.allclose(z, last, 4 * limits.eps, limits.tiny, equal_nan=True)
 
     def check(self):
-        if self.noise is not None and not self.trace.steps:
-            raise SdscopeError("no step of the scheduler was seen, though the UNet ran: set pipe.scheduler before")
+        if self.calls and not self.trace.steps:
+            raise SdscopeError("the UNet ran, but pipe.scheduler took no step: the trace sees the steps of no other")
 
 
-def unpack(result):
-    """What a scheduler's step gives, with names or as a plain tuple -> prev_sample, pred_original_sample or None"""
-    if type(result) is tuple:
-        return (*result, None)[:2]
-    return result.prev_sample, getattr(result, "pred_original_sample", None)
+def first_of_step(result):
+    """diffusers' schedulers give a plain tuple or an output class"""
+    return result[0] if type(result) is tuple else result.prev_sample
 
 
 def first(output):
