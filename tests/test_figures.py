@@ -26,12 +26,12 @@ from sdscope.figures.denoise import heats, overlay
 from sdscope.figures.latents import busiest
 from sdscope.figures.pictures import oklab, principal
 from sdscope.figures.scheduler import noise_left
-from sdscope.figures.text import lines
+from sdscope.figures.text import lines, readable
 from sdscope.figures.unet import by_word, liveliest
 from sdscope.figures.vae import spread
 from sdscope.postcard.scene import Scene, Thing
 from sdscope.postcard.world import paint
-from sdscope.trace import trace
+from sdscope.trace import Tokens, trace
 
 STEPS = 4
 RACERS = {
@@ -315,6 +315,24 @@ def test_what_is_cut_off_is_drawn_with_broken_lines(tiny, letters, dropped):
     broken = [box for box in boxes if box.get_linestyle() == "--"]
     assert len(boxes) == letters + 2 and len(broken) == dropped
     assert any(text.get_text() == f"{dropped} are cut off" for text in plot.figure.texts) == (dropped > 0)
+
+
+def test_a_vocabularys_strings_are_shown_as_letters():
+    shown = {"ship</w>": "ship", "cafÃ©</w>": "café", "çĮ«": "猫", "Ã": "\\xc3", "fÃ": "f\\xc3", "ě[31m</w>": "\\x1b[31m"}
+    shown |= {"<|startoftext|>": "start", "<|endoftext|>": "end", "<猫>": "<猫>", "</w>": ""}
+    assert {string: readable(string) for string in shown} == shown
+
+
+@pytest.mark.parametrize("text", ["$$", "$x_1$ $", r"\frac{1}{$2$}", "<b>&amp;</b>", "end", "%s {x} 'é' \x1b[31m"])
+def test_a_text_is_drawn_as_it_was_typed(tiny, text):
+    """And not as mathematics, markup or the token of that name."""
+    ids = tiny.tokenizer(text).input_ids
+    tokens = Tokens(ids, tiny.tokenizer.convert_ids_to_tokens(ids))
+    for plot in (figures.token_strip(tokens), figures.cut_off(tiny.tokenizer, text)):
+        assert plot.data(".png")
+        assert {label.get_text() for label in plot.figure.texts} >= set(map(readable, tokens.strings))
+        muted = [label.get_text() for label in plot.figure.texts if label.get_color() == MUTED]
+        assert [letters for letters in muted if not letters.isdigit()] == ["start", "end"]
 
 
 def test_lines_are_set_like_words():

@@ -11,6 +11,7 @@ from ..trace import Step, Trace
 from .base import COND, GUIDED, HEAT, INK, LATENTS, MUTED, PAPER, SCALE, UNCOND, WIDTH, X0, Animation, Board, coloured, plot, rasterize
 from .latents import LatentRGB
 from .pictures import movie
+from .text import SPECIAL
 
 ROWS = {"latents": LATENTS, "noise_uncond": UNCOND, "noise_cond": COND, "noise": GUIDED, "pred_x0": X0}
 
@@ -109,7 +110,7 @@ def attention_movie(t: Trace, pictures: list[Image.Image], words: list[str]) -> 
     """At every step the picture that the UNet has in mind (`pictures`), and where it looks at each word."""
     heat = {word: heats(t, word) for word in words}
     row = {("x0", X0): pictures}
-    row |= {(word, INK): [overlay(p, h) for p, h in zip(pictures, heat[word])] for word in words}
+    row |= {(SPECIAL.get(word, word), INK): [overlay(p, h) for p, h in zip(pictures, heat[word])] for word in words}
     return panels([row], times(t)[:-1])
 
 
@@ -119,7 +120,7 @@ def attention_rows(t: Trace, words: list[str], size=64) -> dict[str, list[Image.
     for word in words:
         heat = heats(t, word)
         maps = [coloured(h, 1.0, HEAT) for h in [*heat, heat.mean(0) / heat.mean(0).max()]]
-        rows[word] = [m.resize((size, size * m.height // m.width), Image.BICUBIC) for m in maps]
+        rows[SPECIAL.get(word, word)] = [m.resize((size, size * m.height // m.width), Image.BICUBIC) for m in maps]
     return rows
 
 
@@ -136,7 +137,7 @@ def attention_words(t: Trace, image: Image.Image, words: list[str]):
         # contrast within the word's own map: shares differ between words by an order of magnitude
         heat = (heat - heat.min()) / (np.ptp(heat) or 1)
         board.picture(i * (cell + gap), 0, cell, cell, overlay(image, heat))
-        board.text(i * (cell + gap) + cell / 2, cell + 18, word, 16, INK, ha="center", weight="bold")
+        board.text(i * (cell + gap) + cell / 2, cell + 18, SPECIAL.get(word, word), 16, INK, ha="center", weight="bold")
     return board
 
 
@@ -150,7 +151,7 @@ def attention_steps(t: Trace, steps: list[Step], pictures: list[Image.Image], wo
     rows = {"x0": pictures} | {word: [overlay(p, heat[word][s.i]) for s, p in zip(steps, pictures)] for word in words}
     for y, (name, row) in enumerate(rows.items()):
         top = 28 + y * (cell + gap)
-        board.text(margin - 12, top + cell / 2, name, 16, INK if y else X0, ha="right", weight="bold")
+        board.text(margin - 12, top + cell / 2, SPECIAL.get(name, name), 16, INK if y else X0, ha="right", weight="bold")
         for x, (s, picture) in enumerate(zip(steps, row)):
             board.picture(margin + x * (cell + gap), top, cell, cell, picture)
             if y == 0:

@@ -2,26 +2,39 @@
 
 from __future__ import annotations
 
+import matplotlib
 import torch
 from PIL import Image
 from matplotlib.font_manager import FontProperties
 from matplotlib.patches import FancyBboxPatch
 from matplotlib.textpath import TextPath
 
-from ..trace import END, Tokens
+from ..record import LETTERS
+from ..trace import END, START, Tokens
 from .base import COND, INK, LATENTS, MUTED, SIGNED, WIDTH, Board, plot
 
-SPECIAL = {"<|startoftext|>": "start", END: "end"}
+SPECIAL = {START: "start", END: "end"}
+# the byte that each letter of a vocabulary stands for: its own number, or those that are no letters in their order
+OTHERS = [byte for byte in range(256) if chr(byte) not in LETTERS]
+BYTES = {letter: ord(letter) if ord(letter) < 256 else OTHERS[ord(letter) - 256] for letter in LETTERS}
 
 
 def readable(string: str) -> str:
     """A vocabulary's string as people know it: without the mark of a word's end, `</w>`."""
-    return SPECIAL.get(string, string.removesuffix("</w>"))
+    return SPECIAL.get(string, decoded(string).removesuffix("</w>"))
+
+
+def decoded(string: str) -> str:
+    """A vocabulary's string in real letters, `Ã©</w>` as `é</w>`. What cannot be shown, as a byte that is but a part of
+    a letter, is written as in Python: `\\xc3`."""
+    if BYTES.keys() >= set(string):  # if not, it was added to the vocabulary as it is
+        string = bytes(BYTES[letter] for letter in string).decode(errors="backslashreplace")
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in string)
 
 
 def used(tokens: Tokens) -> int:
-    """How many tokens there are up to the first end token, itself included."""
-    return tokens.strings.index(END) + 1 if END in tokens.strings else len(tokens.strings)
+    """How many tokens there are up to the one that ends the prompt, itself included."""
+    return min(tokens.end + 1, len(tokens.strings))
 
 
 def token_examples(tokenizer, prompts: list[str]) -> dict:
@@ -31,7 +44,7 @@ def token_examples(tokenizer, prompts: list[str]) -> dict:
         ids = tokenizer(prompt, verbose=False).input_ids
         dropped = tokenizer.decode(ids[limit - 1 : -1]) if len(ids) > limit else ""
         kept = ids if len(ids) <= limit else ids[: limit - 1] + ids[-1:]
-        pieces = list(zip(tokenizer.convert_ids_to_tokens(kept), kept))
+        pieces = [(decoded(string), i) for string, i in zip(tokenizer.convert_ids_to_tokens(kept), kept)]
         examples.append({"prompt": prompt, "pieces": pieces, "dropped": dropped})
     return {"limit": limit, "examples": examples}
 
@@ -59,10 +72,10 @@ def token_strip(tokens: Tokens, width=WIDTH):
 def cut_off(tokenizer, text: str, width=WIDTH):
     """All tokens of a text: those that the text encoder reads, and those for which there is no room."""
     ids, room = tokenizer(text, verbose=False).input_ids, tokenizer.model_max_length
-    strings = [readable(s) for s in tokenizer.convert_ids_to_tokens(ids)]
+    strings = tokenizer.convert_ids_to_tokens(ids)
     if len(ids) > room:  # the end token takes the last place
         strings = strings[: room - 1] + strings[-1:] + strings[room - 1 : -1]
-    placed = lines([max(text_width(string, 15), 8) + 16 for string in strings], width, gap=4)
+    placed = lines([max(text_width(readable(string), 15), 8) + 16 for string in strings], width, gap=4)
     board = Board(width, 34 + (placed[-1][1] + 1) * 38)
     axes = board.axes(0, 0, width, board.height, frame=False)
     axes.set(xlim=(0, width), ylim=(board.height, 0))
@@ -70,11 +83,11 @@ def cut_off(tokenizer, text: str, width=WIDTH):
     if len(ids) > room:
         board.text(width - 2, 15, f"{len(ids) - room} are cut off", weight="bold", color=COND, ha="right")
     for i, ((x, line, w), string) in enumerate(zip(placed, strings)):
-        y, special = 34 + line * 38, string in SPECIAL.values()
+        y, special = 34 + line * 38, string in SPECIAL
         colour = COND if i >= room else MUTED if special else LATENTS
         look = dict(fc="#f6e3dc" if i >= room else "white", ec=colour, lw=1.4, ls="--" if i >= room else "-")
         axes.add_patch(FancyBboxPatch((x + 3, y + 3), w - 6, 26, "round,pad=3", **look))
-        board.text(x + w / 2, y + 16, string, 15, MUTED if special else INK, ha="center")
+        board.text(x + w / 2, y + 16, readable(string), 15, MUTED if special else INK, ha="center")
     return board
 
 
@@ -91,7 +104,8 @@ def lines(widths: list[float], width: float, gap: float) -> list[tuple[float, in
 
 def text_width(string: str, size: float) -> float:
     """In CSS pixels."""
-    path = TextPath((0, 0), string, size=size, prop=FontProperties(family="DejaVu Sans")) if string.strip() else None
+    with matplotlib.rc_context({"text.parse_math": False}):  # as on the board
+        path = TextPath((0, 0), string, size=size, prop=FontProperties(family="DejaVu Sans")) if string.strip() else None
     return path.get_extents().width if path else 0
 
 
