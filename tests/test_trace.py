@@ -381,12 +381,14 @@ def test_what_is_not_one_call_for_one_step_is_refused(tiny):
         assert_untouched(tiny)
 
 
-def test_a_pipe_belongs_to_one_thread_at_a_time(tiny):
+def test_a_pipe_belongs_to_one_thread_at_a_time(tiny, theirs):
+    theirs.scheduler = DDIMScheduler(**SCHEDULER)
     between, go_on = threading.Event(), threading.Event()
 
-    def wait(step):
+    def wait(pipe, i, t, tensors):
         between.set()
         assert go_on.wait(60)
+        return {}
 
     with ThreadPoolExecutor(1) as pool:
         with trace(tiny) as t:  # in another thread, but all of it
@@ -394,15 +396,16 @@ def test_a_pipe_belongs_to_one_thread_at_a_time(tiny):
         assert t.pictures[0].tobytes() == image.tobytes()
         with trace(tiny), pytest.raises(SdscopeError, match="give each thread a pipe of its own"):
             pool.submit(trace(tiny).__enter__).result()
-        with trace(tiny) as t:
-            first = pool.submit(run, tiny, callback=wait)
+        with trace(theirs) as t:
+            first = pool.submit(run_theirs, theirs, callback_on_step_end=wait)
             assert between.wait(60)
-            run(tiny, num_inference_steps=3)
+            run_theirs(theirs, num_inference_steps=3)
             go_on.set()
             with pytest.raises(SdscopeError, match="in use in another thread while it is traced"):
                 first.result()
         assert len(t.steps) == 3
     assert_untouched(tiny)
+    assert_untouched(theirs)
 
 
 def test_steps_are_what_the_callback_saw(tiny):
