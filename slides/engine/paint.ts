@@ -7,7 +7,9 @@ import { randn } from './random'
 import { combine, makeScheduler, subtracting } from './scheduler'
 import { EngineError } from './types'
 
-/** null: it was cancelled. EngineError: settings, before any work. */
+const LARGEST = 1e18 // the networks square what they are given, and float32 ends at 3.4e38
+
+/** null: it was cancelled. EngineError: settings, before any work; or numbers end on the way, and so does the run. */
 export async function paint(model: Model, settings: Settings, watch: Required<Watch>, isCancelled: () => boolean): Promise<Result | null> {
   const start = performance.now()
   const s = complete(model, settings)
@@ -31,6 +33,8 @@ export async function paint(model: Model, settings: Settings, watch: Required<Wa
     const uncond = guided ? row(noise, 0) : null
     const combined = uncond ? { data: combine(1 - s.guidance, uncond.data, s.guidance, cond.data), dims } : cond
     const { prev, x0 } = scheduler.step(combined.data, i, latents)
+    if (lost(prev) || lost(x0))
+      throw new EngineError('failed', `After step ${i + 1} of ${s.steps} the latents are no numbers any more: ${cause(latents, uncond, cond, combined)}.`)
     const now: Omit<Step, 'image'> = {
       i, t, latents: { data: latents, dims }, uncond, cond, guided: combined, x0: { data: x0, dims },
       attention: s.attention ? parts(outputs, 'attention.', last) : {},
@@ -79,6 +83,19 @@ function complete({ info }: Model, settings: Settings) {
 function require(fits: boolean, message: string) {
   if (!fits)
     throw new EngineError('settings', message)
+}
+
+/** Not-a-number, infinity, or so large that the next network makes them of it: a picture would be black, without a word. */
+export const lost = (x: Float32Array) => !x.every(value => Math.abs(value) < LARGEST)
+
+/** Where it comes from, and what to do: as in src/sdscope/steps.py */
+function cause(latents: Float32Array, uncond: Tensor | null, cond: Tensor, combined: Tensor) {
+  if (lost(latents))
+    return 'they were none before the first step'
+  if (!lost(combined.data))
+    return 'the scheduler divided by zero; take fewer steps or another scheduler'
+  const halves = uncond ? [uncond, cond] : [cond]
+  return halves.some(half => lost(half.data)) ? 'the network gave none; take less guidance' : 'take less guidance'
 }
 
 /** [B, …] -> its row i, […] */

@@ -3,7 +3,7 @@
 import type { Calls, Events, Reply, Request } from './messages'
 import type { Model } from './model'
 import { openModel } from './model'
-import { paint } from './paint'
+import { lost, paint } from './paint'
 import { EngineError } from './types'
 
 let model: Promise<Model>
@@ -39,7 +39,11 @@ const handlers: Handlers = {
   paint: async (settings, id) => paint(await model, settings, events(id), () => cancelled.has(id)),
   tokenize: async text => (await model).tokenize(text),
   encode: async text => (await model).encode((await model).tokenize(text).ids),
-  decode: async latents => (await model).decode(latents),
+  async decode(latents) {
+    if (lost(latents.data))
+      throw new EngineError('failed', 'No picture can be made of these latents: they are no numbers, or too large.')
+    return (await model).decode(latents)
+  },
 }
 
 /** What is thrown, as one sentence with a code. */

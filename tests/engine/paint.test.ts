@@ -6,8 +6,8 @@ import { readJson } from './setup'
 const scheduler = readJson('src/sdscope/postcard/weights/scheduler/scheduler_config.json')
 const zeros = (...dims: number[]) => ({ data: new Float32Array(dims.reduce((a, b) => a * b)), dims })
 
-/** A model that says 0 without and 1 with the prompt, and counts. */
-function makeModel() {
+/** A model that says 0 without and 1 (or `said`) with the prompt, and counts. */
+function makeModel(said = 1) {
   return {
     info: { size: 32, factor: 8, latent_channels: 4, scheduler },
     tokenize: vi.fn((text: string) => ({ ids: [text.length] })),
@@ -15,7 +15,7 @@ function makeModel() {
     unet: vi.fn(async ({ dims }: any, _t: number, embeds: any[]) => {
       const fill = (...shape: number[]) => {
         const x = zeros(embeds.length, ...shape)
-        x.data.fill(1, x.data.length / embeds.length * (embeds.length - 1))
+        x.data.fill(said, x.data.length / embeds.length * (embeds.length - 1))
         return x
       }
       return { 'noise_pred': fill(...dims), 'attention.mid': fill(77, 2, 2), 'features.mid': fill(2, 2) }
@@ -24,8 +24,8 @@ function makeModel() {
   }
 }
 
-function start(settings: object, cancelled = () => false) {
-  const model = makeModel()
+function start(settings: object, cancelled = () => false, said = 1) {
+  const model = makeModel(said)
   const watch = { onTokens: vi.fn(), onEmbeddings: vi.fn(), onStep: vi.fn() }
   const finished = paint(model as any, { prompt: 'a ship', steps: 4, ...settings }, watch, cancelled)
   return { model, watch, finished, steps: () => watch.onStep.mock.calls.map(([step]) => step) }
@@ -86,4 +86,20 @@ test.each([
   const run = start(settings)
   await expect(run.finished).rejects.toMatchObject({ code: 'settings', message: expect.stringContaining(word) })
   expect(run.model.encode).not.toHaveBeenCalled()
+})
+
+const nan = { data: new Float32Array(64).fill(Number.NaN), dims: [4, 4, 4] }
+
+test.each([
+  [{ guidance: 1e39 }, 1, 'After step 1 of 4 the latents are no numbers any more: take less guidance.'],
+  [{ guidance: 1e38, steps: 1 }, 1, 'After step 1 of 1 the latents are no numbers any more: take less guidance.'],
+  [{}, Number.NaN, 'After step 1 of 4 the latents are no numbers any more: the network gave none; take less guidance.'],
+  [{ guidance: 1 }, Infinity, 'After step 1 of 4 the latents are no numbers any more: the network gave none; take less guidance.'],
+  [{ latents: nan }, 1, 'After step 1 of 4 the latents are no numbers any more: they were none before the first step.'],
+  [{ scheduler: 'dpm++', steps: 999 }, 1, 'After step 2 of 999 the latents are no numbers any more: the scheduler divided by zero; take fewer steps or another scheduler.'],
+])('%o, and %d from the network: a sentence, not a black picture', async (settings, said, message) => {
+  const run = start(settings, undefined, said)
+  await expect(run.finished).rejects.toMatchObject({ code: 'failed', message })
+  expect(run.model.decode).not.toHaveBeenCalled()
+  expect(run.steps().every(step => step.x0.data.every(Number.isFinite))).toBe(true)
 })
