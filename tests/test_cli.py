@@ -60,7 +60,7 @@ WRONG = [
     (["--model", "nonsense"], "no model 'nonsense'"),
     (["--model", "no/such", "--offline"], "cannot get 'no/such'"),
     (["--model", "."], "the model folder . lacks model_index.json"),
-    (["--fast"], "No such option: --fast"),
+    (["--fast"], "--fast"),
     (["-o", "a.txt"], "cannot write a.txt: the name must end in .png"),
     (["-o", "nowhere/a.png"], "cannot write nowhere/a.png: No such file or directory"),
     (["-o", "/dev/null/a.png"], "cannot write /dev/null/a.png: Not a directory"),

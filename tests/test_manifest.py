@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
@@ -13,6 +14,7 @@ from sdscope import SdscopeError, figures
 from sdscope.figures import excerpts, facts, manifest
 from sdscope.figures.sheets import Data
 
+ROOT = Path(__file__).parents[1]
 RED, BLUE = (figures.Picture(Image.new("RGB", (8, 4), colour)) for colour in ("red", "blue"))
 
 
@@ -175,7 +177,7 @@ def test_large_models_have_the_published_sizes():
 def test_facts_about_postcard_are_counted_from_what_ships():
     from sdscope import StableDiffusion
 
-    found, pipe = facts.facts(), StableDiffusion.from_pretrained("postcard")
+    found, pipe = facts.facts(ROOT), StableDiffusion.from_pretrained("postcard")
     for part in ("unet", "vae", "text_encoder"):
         assert found[f"postcard.{part}.parameters"] == sum(p.numel() for p in getattr(pipe, part).parameters())
         # float16: two bytes a parameter, and a header of a few kB

@@ -39,7 +39,7 @@ UNCHANGING = notebooks.unchanging
 @pytest.fixture(autouse=True)
 def steady(monkeypatch):
     """Quick facts, and code that does not change while the tests run."""
-    monkeypatch.setattr(facts, "facts", lambda: {"n": 1})
+    monkeypatch.setattr(facts, "facts", lambda root: {"n": 1})
     monkeypatch.setattr(notebooks, "unchanging", lambda parameters: repr(parameters).encode())
 
 
@@ -291,7 +291,7 @@ def test_a_figure_that_two_notebooks_save(tmp_path):
         manifest.update({"one.png": {"notebook": name}}, tmp_path / name)
     stages = [tmp_path / "01_a", tmp_path / "02_b"]
     with pytest.raises(SdscopeError, match="^one.png is saved by two notebooks: 01_a, 02_b$"):
-        notebooks.publish(stages, {"01_a", "02_b"}, tmp_path)
+        notebooks.publish(stages, {"01_a", "02_b"}, {}, tmp_path)
     assert files(tmp_path) == {}
 
 

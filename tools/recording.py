@@ -6,6 +6,8 @@ import argparse
 import io
 from pathlib import Path
 
+import imageio.v3 as imageio
+import numpy as np
 from deck import open_deck
 from PIL import Image
 
@@ -25,7 +27,7 @@ def main():
 
         def shoot(ms):
             image = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
-            frames.append(image.resize((WIDTH, round(WIDTH * image.height / image.width)), Image.LANCZOS))
+            frames.append(np.asarray(image.resize((WIDTH, round(WIDTH * image.height / image.width)), Image.LANCZOS)))
             times.append(ms)
 
         page.goto(f"{deck.address}#/1")
@@ -59,7 +61,7 @@ def main():
         page.locator(".lab rect[aria-label^='up_blocks.3.resnets.0']").click()
         shoot(2500)
     part = args.output.with_suffix(".part")
-    frames[0].save(part, "WEBP", save_all=True, append_images=frames[1:], duration=times, loop=0, quality=QUALITY, method=6)
+    part.write_bytes(imageio.imwrite("<bytes>", frames, extension=".webp", plugin="pillow", duration=times, loop=0, quality=QUALITY, method=6))
     if part.stat().st_size > LARGEST:
         raise SystemExit(f"{part.stat().st_size / 1e6:.2f} MB: more than {LARGEST / 1e6:.0f} MB, so it stays {part}; lower QUALITY.")
     part.replace(args.output)

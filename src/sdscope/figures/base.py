@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
+import imageio.v3 as imageio
 import matplotlib.style
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -94,24 +95,35 @@ class Animation(Shown):
     def render(self, suffix):
         if suffix == ".mp4":
             return mp4(self.frames + self.frames[-1:] * round(self.hold / self.ms), self.ms)
+        durations = [self.ms] * (len(self.frames) - 1) + [self.hold]
+        if suffix == ".gif":
+            return gif(self.frames, durations)
         # whole frames, where there is loss: differences leave traces of the frame before
         whole = {} if self.lossless else dict(kmin=0, kmax=1)
         options = {
             ".webp": dict(lossless=self.lossless, quality=self.quality, method=4, **whole),
             ".avif": dict(quality=self.quality, subsampling="4:4:4" if self.lossless else "4:2:0", speed=8),
-            ".gif": dict(),
         }
         if suffix not in options:
             raise SdscopeError(f"an animation is saved as .webp, .avif, .gif or .mp4, not {suffix!r}")
         if suffix == ".avif" and not features.check("avif"):
             raise SdscopeError("this Pillow cannot write AVIF: pip install 'pillow>=11.3', or save as .webp")
-        frames = few_colours(self.frames) if suffix == ".gif" else self.frames
-        durations = [self.ms] * (len(frames) - 1) + [self.hold]
-        buffer, (first, *rest) = io.BytesIO(), frames
-        timing = dict(save_all=True, append_images=rest, duration=durations, loop=0)
-        with too_large(suffix):
-            first.save(buffer, suffix[1:], **timing, **options[suffix])
-        return buffer.getvalue()
+        frames = [np.asarray(frame) for frame in self.frames]
+        return to_bytes(frames, suffix, duration=durations, loop=0, **options[suffix])
+
+
+def to_bytes(pixels, suffix: str, **options) -> bytes:
+    """The file of one picture, (h, w, 3), or of a list of them; `options` are Pillow's."""
+    with too_large(suffix):
+        return imageio.imwrite("<bytes>", pixels, extension=suffix, plugin="pillow", **options)
+
+
+def gif(frames: list[Image.Image], durations: list[int]) -> bytes:
+    """By Pillow itself: imageio takes pixels, and no palette that all frames share."""
+    buffer, (first, *rest) = io.BytesIO(), few_colours(frames)
+    with too_large(".gif"):
+        first.save(buffer, "gif", save_all=True, append_images=rest, duration=durations, loop=0)
+    return buffer.getvalue()
 
 
 def few_colours(frames: list[Image.Image]) -> list[Image.Image]:
@@ -122,7 +134,10 @@ def few_colours(frames: list[Image.Image]) -> list[Image.Image]:
 
 
 def mp4(frames: list[Image.Image], ms: int) -> bytes:
-    """H.264, which every browser, phone and slide program plays. It has no odd sizes: a last row or column goes."""
+    """H.264, which every browser, phone and slide program plays. It has no odd sizes: a last row or column goes.
+
+    By PyAV itself: imageio hands no option on to an encoder, and crf says how good the film is.
+    """
     try:
         import av
     except ImportError:
@@ -141,10 +156,7 @@ def encode(image: Image.Image, suffix: str) -> bytes:
     options = {".png": dict(optimize=True), ".webp": dict(quality=88, method=4)}
     if suffix not in options:
         raise SdscopeError(f"a picture is saved as .png or .webp, not {suffix!r}")
-    buffer = io.BytesIO()
-    with too_large(suffix):
-        image.save(buffer, suffix[1:], **options[suffix])
-    return buffer.getvalue()
+    return to_bytes(np.asarray(image), suffix, **options[suffix])
 
 
 @contextmanager

@@ -36,33 +36,38 @@ class Difference(NamedTuple):
 
 
 def check(root: Path, only=(), out: Path | None = None, parameters: dict | None = None, jobs=None, say=print) -> list[Difference]:
-    """Execute notebooks, with nothing kept from earlier runs; see `make` in notebooks.py and `differences`."""
+    """Execute notebooks, with nothing kept from earlier runs; see `make` in notebooks.py."""
     out = out or root
     if not manifest.read(out / "public"):
         raise SdscopeError(f"nothing to check in {out / 'public'}: make the figures first (sdscope figures)")
     paths = find(root, only)
     with working(out) as build:
         execute_all(dict.fromkeys(paths, "check"), build / "check", parameters, jobs, None, say)
-        return differences([build / "check" / path.stem for path in paths], out)
+        found = list(standing(root, out))
+        for path in paths:
+            found += made_again(build / "check" / path.stem, out)
+        return found
 
 
-def differences(stages: list[Path], out: Path) -> list[Difference]:
-    """Between what was published and what notebooks have made again.
+def standing(root: Path, out: Path):
+    """What can be told without executing: is every file in public/figures the one that the manifest knows, and is
+    facts.json what is counted now?"""
+    yield from against_manifest(out / "public")
+    kept, now = json.loads((out / "public" / "facts.json").read_text()), json.loads(json.dumps(facts.facts(root)))
+    yield from (Difference("facts.json", *row) for row in changed(kept, now))
+
+
+def made_again(stage: Path, out: Path):
+    """Between what was published of a notebook and what it has made once more, in a folder of its name.
 
     Text is the same, and so is all that the manifest says of a figure but the file's hash. Frames of pictures have
-    at least LEAST dB (peak signal to noise). Every file in public/figures is the one that the manifest knows.
+    at least LEAST dB (peak signal to noise). Files that the manifest does not know are left to `standing`.
     """
-    found = list(against_manifest(out / "public"))
-    kept, now = json.loads((out / "public" / "facts.json").read_text()), json.loads(json.dumps(facts.facts()))
-    found += [Difference("facts.json", *row) for row in changed(kept, now)]
-    for stage in stages:
-        entries = {k: e for k, e in manifest.read(out / "public").items() if e["notebook"] == stage.name}
-        again = manifest.read(stage)
-        damaged = {difference.file for difference in found}
-        for name in sorted((entries.keys() | again.keys()) - damaged):
-            found += compare_figure(name, entries.get(name), again.get(name), out / "public", stage)
-        found += compare_texts(out / "embed" / stage.name, stage / "embed")
-    return found
+    entries = {k: e for k, e in manifest.read(out / "public").items() if e["notebook"] == stage.name}
+    again, damaged = manifest.read(stage), {difference.file for difference in against_manifest(out / "public")}
+    for name in sorted((entries.keys() | again.keys()) - damaged):
+        yield from compare_figure(name, entries.get(name), again.get(name), out / "public", stage)
+    yield from compare_texts(out / "embed" / stage.name, stage / "embed")
 
 
 def against_manifest(public: Path):

@@ -19,8 +19,11 @@ BARE = (*FOUR, "checkpoint", "models", "devices", "inputs", "tiling", "config") 
 PARTS = ("unet", "vae", "text_encoder")
 
 
-def facts() -> dict:
-    """{"postcard.unet.parameters": 5..., ...}: parameters, megabytes, shapes, multiply-adds, line counts."""
+def facts(root: Path) -> dict:
+    """{"postcard.unet.parameters": 5..., ...}: parameters, megabytes, shapes, multiply-adds, line counts.
+
+    root: the repository's folder, where it is kept what was measured.
+    """
     found = {}
     for name in "postcard", "sd15", "sd2":
         found |= model_facts(name)
@@ -35,7 +38,7 @@ def facts() -> dict:
     for group, names in ("four", FOUR), ("bare", BARE):
         found[f"lines.{group}"] = sum(found[f"lines.{name}"] for name in names)
         found[f"code_lines.{group}"] = sum(found[f"code_lines.{name}"] for name in names)
-    return found | marks(folder) | diffusers_facts() | measured()
+    return found | marks(folder) | diffusers_facts() | measured(root)
 
 
 def marks(folder: Path) -> dict:
@@ -45,9 +48,9 @@ def marks(folder: Path) -> dict:
     return {f"postcard.right.{name}": round(100 * part) for name, (part, *_) in usual["accuracy"].items()}
 
 
-def measured() -> dict:
-    """What `make bench` measured last, in a clone of the repository: bench.picture.bare.ratio, ..."""
-    path = Path(__file__).parents[3] / "docs" / "bench.json"
+def measured(root: Path) -> dict:
+    """What `make bench` measured last: bench.picture.bare.ratio, ..."""
+    path = root / "docs" / "bench.json"
     return {f"bench.{name}": value for name, value in json.loads(path.read_text()).items()} if path.exists() else {}
 
 

@@ -40,7 +40,7 @@ def make(root: Path, only=(), out: Path | None = None, parameters: dict | None =
             say(f"{len(paths) - len(todo)} of {len(paths)} notebooks have been executed, and nothing has changed since")
         runs.tidy(build / "runs")
         execute_all(todo, stages, parameters, jobs, build / "runs", say)
-        publish([stages / path.stem for path in paths], {path.stem for path in find(root)}, out)
+        publish([stages / path.stem for path in paths], {path.stem for path in find(root)}, facts.facts(root), out)
     say(f"{len(manifest.read(out / 'public'))} figures in {out / 'public'}")
 
 
@@ -86,7 +86,7 @@ def working(out: Path):
         raise SdscopeError(f"cannot write {error.filename or out}: {error.strerror}") from error
 
 
-def publish(stages: list[Path], names: set[str], out: Path) -> None:
+def publish(stages: list[Path], names: set[str], numbers: dict, out: Path) -> None:
     """public/ and embed/ with what the stages hold; of other notebooks, out of `names`, with what was there.
 
     Both are made whole beside their place, and then put there. What no notebook has made stays as it is; where it
@@ -124,7 +124,7 @@ def publish(stages: list[Path], names: set[str], out: Path) -> None:
             at(name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, at(name))
         manifest.write_manifest(public, entries, excerpts)
-        manifest.write_json(public / "facts.json", facts.facts())
+        manifest.write_json(public / "facts.json", numbers)
 
 
 def published(out: Path) -> set[str]:

@@ -5,12 +5,12 @@ No model runs on a slide: each sheet holds one traced run, picture by picture.
 
 from __future__ import annotations
 
-import io
 import json
 
+import numpy as np
 from PIL import Image
 
-from .base import Shown
+from .base import Shown, to_bytes
 
 SIDE, WIDEST = 256, 16383  # pixels: of a picture, as large as slides show one; and of a WebP, which can be no wider
 
@@ -39,9 +39,7 @@ class Sheet(Shown):
     def render(self, suffix):
         if suffix != ".webp":
             raise ValueError(f"a sheet is saved as .webp, not {suffix}")
-        buffer = io.BytesIO()
-        self.image.save(buffer, "webp", lossless=self.lossless, quality=82, method=4)
-        return buffer.getvalue()
+        return to_bytes(np.asarray(self.image), suffix, lossless=self.lossless, quality=82, method=4)
 
 
 class Data(Shown):
