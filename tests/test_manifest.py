@@ -174,6 +174,12 @@ def test_large_models_have_the_published_sizes():
     assert round(sd2["sd2.unet.multiply_adds"] / 1e9) == 804 and round(sd15["sd15.vae.decoder.multiply_adds"] / 1e9) == 1257
 
 
+def test_facts_that_were_measured_lie_in_the_repository_and_not_around_the_package(tmp_path):
+    assert facts.measured(tmp_path) == {}
+    manifest.write_json(tmp_path / "docs" / "bench.json", {"n": 1})
+    assert facts.measured(tmp_path) == {"bench.n": 1}
+
+
 def test_facts_about_postcard_are_counted_from_what_ships():
     from sdscope import StableDiffusion
 
