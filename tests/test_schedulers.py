@@ -116,6 +116,17 @@ def test_the_seed_decides_the_noise_of_every_step(both, name):
         compare(run_both(ours, theirs, PROMPTS, NEGATIVES, (64, 64), steps, 7.5))
 
 
+def test_stage_by_stage_it_is_the_same_noise(both):
+    """The generators go on where get_latents left them."""
+    ours = both[0]
+    ours.scheduler = make("Euler ancestral", "v_prediction")
+    generators = [torch.Generator().manual_seed(seed) for seed in (3, 4)]
+    latents = ours.get_latents(2, 64, 64, generators)
+    latents = ours.denoise(latents, ours.encode_prompt(PROMPTS, NEGATIVES, True), 3, 7.5, generators=generators)
+    expected = ours(PROMPTS, NEGATIVES, seed=3, num_inference_steps=3, guidance_scale=7.5)
+    assert [x.tobytes() for x in ours.decode(latents)] == [x.tobytes() for x in expected]
+
+
 class SeededNoise(DDIM):
     """As DPMSolverSDEScheduler (which needs torchsde): it draws from seeds that it was given, not from generators"""
 

@@ -51,7 +51,7 @@ def generate(
 
     def progress(step):
         done = step["i"] + 1
-        print(f"\rstep {done} of {steps}", end="\n" if done == steps else "", file=sys.stderr)
+        print(f"step {done} of {steps}", end="\n" if done == steps else "\r", file=sys.stderr)
 
     seed = secrets.randbelow(2**32) if seed is None else seed
     pipe = StableDiffusion.from_pretrained(model, offline=offline)

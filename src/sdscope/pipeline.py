@@ -108,7 +108,8 @@ class StableDiffusion:
 
     # region get_latents
     def get_latents(self, batch, height, width, seed=None):
-        """Noise (B, 4, height / 8, width / 8). A list of B seeds, or one: seed, seed + 1, ..."""
+        """Noise (B, 4, height / 8, width / 8). A list of B seeds, or one: seed, seed + 1, ...
+        Or a list of generators, from which denoise can go on drawing."""
         check_size(self, height, width)
         shape = (1, self.unet.config.in_channels, height // self.factor, width // self.factor)
         weight = self.unet.conv_in.weight

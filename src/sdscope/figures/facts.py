@@ -15,7 +15,7 @@ from ..models import KNOWN
 from ..shapes import build, shapes, total
 
 FOUR = ("pipeline", "unet", "vae", "scheduler")  # what the deck reads
-BARE = (*FOUR, "checkpoint", "models", "devices", "inputs", "tiling", "config")  # all that makes a picture
+BARE = (*FOUR, "checkpoint", "models", "devices", "settings", "inputs", "steps", "tiling", "config")  # all that makes a picture
 PARTS = ("unet", "vae", "text_encoder")
 
 
