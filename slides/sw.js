@@ -1,6 +1,8 @@
 // Keeps what a reader has seen of the deck, so that the next visit needs no network.
 // The model is kept by slides/engine/store.ts. vite.config.ts writes the version.
-const KEPT = 'deck VERSION'
+const { scope } = self.registration
+const MINE = `deck ${scope} ` // other decks of this host have caches of their own
+const KEPT = `${MINE}VERSION`
 
 self.addEventListener('install', () => self.skipWaiting())
 self.addEventListener('activate', event => event.waitUntil(begin()))
@@ -11,14 +13,13 @@ self.addEventListener('fetch', (event) => {
 })
 
 async function begin() {
-  const old = (await caches.keys()).filter(name => name.startsWith('deck ') && name !== KEPT)
+  const old = (await caches.keys()).filter(name => name.startsWith(MINE) && name !== KEPT)
   await Promise.all(old.map(name => caches.delete(name)))
   await self.clients.claim()
 }
 
 function isDeck({ method, url }) {
-  const { origin, pathname } = new URL(url)
-  return method === 'GET' && origin === self.location.origin && !/\/model\/|\.wasm$/.test(pathname)
+  return method === 'GET' && url.startsWith(scope) && !/\/model\/|\.wasm$/.test(new URL(url).pathname)
 }
 
 /** What has a hash in its name is taken from here; of the rest the newest, or this where there is no network. */

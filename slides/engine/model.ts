@@ -54,7 +54,7 @@ async function openOn(device: Device, info: ModelInfo, base: string, onProgress:
   const { ort, ...files } = runtime
   const names = Object.keys(info.files)
   const wanted = names.map(name => ({ url: `${base}${name}`, ...info.files[name] }))
-  const [wasm, ...contents] = await readFiles([{ url: new URL(files.wasm, self.origin).href, ...__ORT__[device] }, ...wanted], onProgress)
+  const [wasm, ...contents] = await readFiles(base, [{ url: new URL(files.wasm, self.origin).href, ...__ORT__[device] }, ...wanted], onProgress)
   const content = (name: string) => contents[names.indexOf(name)]
 
   const threads = self.crossOriginIsolated ? Math.min(4, navigator.hardwareConcurrency) : 1

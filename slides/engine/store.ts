@@ -39,22 +39,31 @@ export async function readJson(url: string): Promise<any> {
 }
 
 /**
- * All files, from the cache or the network, in the order of `wanted`. Afterwards the cache holds these and no older ones.
+ * All files, from the cache or the network, in the order of `wanted`. `deck`: its address. Afterwards the cache holds
+ * these, what other decks of this host last wanted, and no older ones.
  * EngineError: no-network, missing-file, corrupt-file.
  */
-export async function readFiles(wanted: Wanted[], onProgress: (bytes: number, total: number) => void) {
+export async function readFiles(deck: string, wanted: Wanted[], onProgress: (bytes: number, total: number) => void) {
   const cache = await openCache()
   const total = wanted.reduce((sum, file) => sum + file.bytes, 0)
   let done = 0
   const progress = (bytes: number) => onProgress(done += bytes, total)
+  const hashes = JSON.stringify(wanted.map(file => file.sha256))
+  await cache?.put(keyOf(`wanted?${deck}`), new Response(hashes)).catch(() => {}) // before they come: another deck may be tidying up
   const files = await Promise.all(wanted.map(file => readFile(file, cache, progress)))
-  const current = new Set(wanted.map(file => new URL(keyOf(file.sha256)).pathname))
-  for (const { url } of await cache?.keys() ?? []) {
-    const { pathname, search } = new URL(url)
-    if (!search && !current.has(pathname))
-      await cache!.delete(url)
-  }
+  if (cache)
+    await tidy(cache)
   return files
+}
+
+/** What no deck of this host wants goes. */
+async function tidy(cache: Cache) {
+  const urls = (await cache.keys()).map(({ url }) => new URL(url))
+  const lists = urls.filter(({ href }) => href.startsWith(keyOf('wanted?')))
+  const read = async (url: URL): Promise<string[]> => (await cache.match(url.href))?.json().catch(() => []) ?? []
+  const wanted = new Set((await Promise.all(lists.map(read))).flat())
+  const old = urls.filter(({ pathname, search }) => !search && !wanted.has(pathname.split('/').at(-1)!))
+  await Promise.all(old.map(url => cache.delete(url.href)))
 }
 
 async function readFile({ url, bytes, sha256 }: Wanted, cache: Cache | null, progress: (bytes: number) => void) {

@@ -1,6 +1,7 @@
 // The run that the Lab shows: its settings, its steps so far, and the other windows of the talk, which see the same.
 import { shallowReactive } from 'vue'
 import type { Result, Run, SchedulerName, Step, Tensor, Tokens } from '../engine/engine'
+import { scope } from '../scope'
 import { useEngine } from './engine'
 
 export interface LabSettings {
@@ -79,7 +80,7 @@ function apply(news: News) {
 }
 
 // On stage two windows show the deck. Two tabs of a reader are nobody's stage, so one of the two must be the presenter's.
-const channel = typeof BroadcastChannel === 'undefined' ? null : new BroadcastChannel('sdscope-lab')
+const channel = typeof BroadcastChannel === 'undefined' ? null : new BroadcastChannel(`lab ${scope}`)
 const isPresenter = () => /\/presenter\//.test(location.hash)
 
 function tell(news: News) {

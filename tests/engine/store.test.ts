@@ -5,11 +5,12 @@ import { readFiles, readJson } from '../../slides/engine/store'
 const HOST = 'https://host.example'
 const bytesOf = (text: string) => new TextEncoder().encode(text)
 const wanted = (text: string) => ({ url: `${HOST}/model/${text}.onnx`, bytes: bytesOf(text).length, sha256: createHash('sha256').update(text).digest('hex') })
-const read = async (texts: string[], onProgress = vi.fn()) =>
-  (await readFiles(texts.map(wanted), onProgress)).map(data => new TextDecoder().decode(data))
+const read = async (texts: string[], onProgress = vi.fn(), deck = 'en') =>
+  (await readFiles(`${HOST}/${deck}/model/`, texts.map(wanted), onProgress)).map(data => new TextDecoder().decode(data))
 
 let files: Record<string, string>
 let kept: Map<string, Response>
+const hashes = () => [...kept.keys()].filter(key => !key.includes('?')).map(key => key.split('/').at(-1))
 const fetched = vi.fn(async (url: string) => {
   if (!(url in files))
     return new Response('', { status: 404 })
@@ -44,12 +45,29 @@ test('a first visit fetches, a second one does not', async () => {
 test('a new version takes the place of the old one', async () => {
   await read(['one', 'three'])
   await read(['one', 'newer'])
-  expect([...kept.keys()].map(key => key.split('/').at(-1))).toEqual([wanted('one').sha256, wanted('newer').sha256])
+  expect(hashes()).toEqual([wanted('one').sha256, wanted('newer').sha256])
+})
+
+test('decks of one host share what is the same and leave each other the rest', async () => {
+  await read(['one', 'three'], undefined, 'en')
+  await read(['one', 'newer'], undefined, 'ja')
+  expect(fetched).toHaveBeenCalledTimes(3)
+  await read(['one', 'three'], undefined, 'en')
+  expect(fetched).toHaveBeenCalledTimes(3)
+  await read(['one', 'newer'], undefined, 'en') // now nobody wants three
+  expect(hashes()).toEqual([wanted('one').sha256, wanted('newer').sha256])
+  expect(fetched).toHaveBeenCalledTimes(3)
+})
+
+test('a damaged list of what a deck wants is no list', async () => {
+  await read(['one'], undefined, 'ja')
+  kept.set([...kept.keys()].find(key => key.includes('wanted?'))!, new Response('{'))
+  expect(await read(['three'])).toEqual(['three'])
 })
 
 test('what was kept and is damaged is fetched again', async () => {
   await read(['one'])
-  kept.set([...kept.keys()][0], new Response('eno'))
+  kept.set([...kept.keys()].find(key => key.endsWith(wanted('one').sha256))!, new Response('eno'))
   expect(await read(['one'])).toEqual(['one'])
   expect(fetched).toHaveBeenCalledTimes(2)
 })
@@ -57,7 +75,7 @@ test('what was kept and is damaged is fetched again', async () => {
 test.each(['tow', 'on', 'ones'])('a damaged file (%s) is refused and not kept', async (text) => {
   files[wanted('one').url] = text
   await expect(read(['one'])).rejects.toMatchObject({ code: 'corrupt-file', message: expect.stringContaining('one.onnx') })
-  expect(kept.size).toBe(0)
+  expect(hashes()).toEqual([])
 })
 
 test('a missing file', async () => {
