@@ -94,6 +94,15 @@ def test_every_figure_on_a_slide_was_made_by_a_notebook():
     assert named and [f"{source}: {name}" for name, source in sorted(named) if name not in made] == []
 
 
+def test_every_figure_that_moves_has_a_still():
+    """A NAME_still beside it: slides/components/Figure.vue"""
+    count = lambda path: getattr(Image.open(path), "n_frames", 1) if path.exists() else 0
+    named = {name for source in sources() for name in FIGURE.findall(source.read_text()) if not name.endswith((".json", ".svg"))}
+    paths = {name: PUBLIC / "figures" / name for name in named}
+    moving = {name for name, path in paths.items() if count(path) > 1}
+    assert moving and [name for name in sorted(moving) if count(PUBLIC / "figures" / name.replace(".", "_still.")) != 1] == []
+
+
 def test_every_number_on_a_slide_was_counted():
     facts = json.loads((PUBLIC / "facts.json").read_text())
     named = {next(filter(None, m)) for source in sources() for m in FACT.findall(source.read_text())}

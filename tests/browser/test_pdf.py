@@ -2,11 +2,13 @@
 import re
 
 import pytest
+from PIL import Image
 from pypdf import PdfReader
 from pypdf.generic import DictionaryObject
 from walk import ROOT
 
 import pdf
+from sources import FIGURE, slides
 
 
 @pytest.fixture(scope="module")
@@ -55,3 +57,13 @@ def test_slides_show_their_final_state(printed, walked):
     """What a click brings is on the paper: the last of the three notes under the losses"""
     page = printed.pages[walked.titles.index("Two losses: spot the difference")]
     assert letters("are one more input") in letters(page.extract_text())
+
+
+def test_what_moves_stands_still_on_paper(printed, walked):
+    """Its still is on the page, and no frame of it"""
+    size = lambda name: Image.open(ROOT / "dist/figures" / name).size
+    moving = [(title, name) for title, text in slides() for name in set(FIGURE.findall(text)) if (ROOT / "dist/figures" / name.replace(".", "_still.")).exists()]
+    assert len(moving) > 2
+    for title, name in moving:
+        drawn = [image.image.size for image in printed.pages[walked.titles.index(title)].images]
+        assert size(name.replace(".", "_still.")) in drawn and size(name) not in drawn, title
