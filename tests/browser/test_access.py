@@ -3,7 +3,7 @@ import re
 from pathlib import Path
 
 import pytest
-from walk import violations
+from walk import stirs, violations
 
 
 PAGES = sorted((Path(__file__).parents[2] / "slides/pages/en").glob("*.md"))
@@ -76,6 +76,30 @@ def test_pieces_by_keyboard(deck):
     open_slide(deck, "TokenStrip")
     deck.page.locator("#slide-content .strip li").nth(1).focus()
     assert "is a word of the vocabulary" in deck.page.inner_text("#slide-content .told")
+
+
+def test_who_asked_for_stillness_gets_it(walked):
+    assert {title: what for title, what in zip(walked.titles, walked.stirs) if what} == {}
+
+
+def test_what_moves_is_found(deck):
+    deck.page.emulate_media(reduced_motion="no-preference")
+    open_slide(deck, 'Figure name="childhood.webp"')
+    assert stirs(deck.page) == ["childhood.webp"]
+    deck.page.emulate_media(media="print")
+    deck.page.wait_for_function("() => [...document.querySelectorAll('#slide-content img')].every(img => /_still/.test(img.currentSrc))")
+    deck.page.emulate_media(media="screen")
+    open_slide(deck, "Scrubber")
+    deck.page.keyboard.press("p")
+    deck.page.wait_for_selector("#slide-content button[aria-label=Pause]")
+    assert any("Pause" in what for what in stirs(deck.page))
+
+
+def test_on_a_phone_every_slide_has_something_to_read_below_it(walked):
+    """A sentence at least beside what each click brings, and nothing that is for the speaker alone."""
+    sentence = re.compile(r"^(?!Step by step)(?:.*[.!?] )?[A-Z][^.!?]{12,}[.!?]", re.M)
+    assert [title for title, said in zip(walked.titles, walked.said) if not sentence.search(said)] == []
+    assert [title for title, said in zip(walked.titles, walked.said) if re.search(r"\bSay \(|\bClick\b|\bKeys:|\bShort talk", said)] == []
 
 
 def test_a_phone_held_upright(deck):

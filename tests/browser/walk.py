@@ -14,12 +14,25 @@ LOOK = (Path(__file__).parent / "look.js").read_text()
 AXE = (ROOT / "node_modules/axe-core/axe.min.js").read_text()
 LEVELS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
 RUN_AXE = f"axe.run(document, {{ runOnly: {LEVELS} }}).then(found => found.violations)"
+# What never stands still of its own accord: pictures are known by their files, the rest by what it does.
+STIRS = """() => [
+    ...[...document.querySelectorAll('#slide-content img')].filter(e => e.checkVisibility()).map(e => e.currentSrc.split('/').at(-1)),
+    ...document.getAnimations().filter(a => a.playState === 'running').map(a => `an animation of ${a.effect.target?.className}`),
+    ...[...document.querySelectorAll('#slide-content :is(video, animate, animateTransform, [aria-label=Pause])')].map(e => e.outerHTML.slice(0, 60)),
+]"""
 SMALLEST_TEXT = 14  # px on the canvas; formulas have smaller parts of their own
 
 
 def looked(page):
     """What is wrong with the slide as it stands: sentences"""
     return page.evaluate(LOOK, [WIDTH, HEIGHT, SMALLEST_TEXT])
+
+
+def stirs(page):
+    """What moves on the slide: names of files with several frames, animations of CSS, videos, a slider that plays"""
+    figures = ROOT / "dist/figures"
+    still = lambda name: (figures / name).is_file() and getattr(Image.open(figures / name), "n_frames", 1) == 1
+    return [what for what in page.evaluate(STIRS) if not what.startswith("data:") and not still(what)]
 
 
 def violations(page):
@@ -36,8 +49,8 @@ def open_built():
 
 def walk():
     """faults: {(slide, what is wrong): click where it was first seen}; barriers: {what axe says: slide};
-    pictures: {title: the slide after its last click}; titles, notes, short: of each slide"""
-    seen = SimpleNamespace(faults={}, barriers={}, pictures={}, titles=[], notes=[], short=[])
+    pictures: {title: the slide after its last click}; titles, notes, said (below the slide, on a phone), short, stirs: of each slide"""
+    seen = SimpleNamespace(faults={}, barriers={}, pictures={}, titles=[], notes=[], said=[], short=[], stirs=[])
     with open_built() as deck:
         for no, click in deck.walk():
             for what in [*looked(deck.page), *deck.take_problems()]:
@@ -46,6 +59,8 @@ def walk():
                 slide = deck.nav("currentSlideRoute.meta.slide")
                 seen.titles.append(slide["title"])
                 seen.notes.append(slide["noteHTML"])
+                seen.said.append(deck.page.text_content(".upright .said"))
+                seen.stirs.append(stirs(deck.page))
                 seen.short.append(bool(slide["frontmatter"].get("short")))
                 seen.pictures[slide["title"]] = picture = Image.open(io.BytesIO(deck.page.screenshot())).convert("RGB")
                 if picture.getcolors(100):
