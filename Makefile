@@ -27,7 +27,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do $$p -c "
 
 PACKAGE   := $(shell find src/sdscope -type f -not -path '*/__pycache__/*' -not -name '*.md')
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
-DECK      := slides.en.md vite.config.ts $(shell find slides -type f)
+DECK      := slides.en.md vite.config.ts public/favicon.svg $(shell find slides -type f)
 
 # What stands for each part being done.
 INSTALLED := .venv/.installed
@@ -85,7 +85,7 @@ sources: $(FIGURES)
 	@.venv/bin/python tools/sources.py
 
 clean:
-	rm -rf dist public embed .build
+	rm -rf dist .build public/{figures,model,manifest.json,facts.json} embed/*/
 
 $(INSTALLED): requirements.txt pyproject.toml
 	$(call say,Python packages into .venv/ (some minutes the first time))
@@ -117,5 +117,5 @@ $(MODEL): $(PACKAGE) $(INSTALLED)
 $(BUILT): $(DECK) $(FIGURES) $(MODEL) $(MODULES) | $(NODE)
 	$(call say,The deck: static files into dist/)
 	@PATH="$(CURDIR)/.venv/bin:$$PATH" node node_modules/.bin/slidev build slides.en.md --base ./ --out .build/dist
-	@rm -rf dist .build/dist/_redirects && mv .build/dist dist
+	@rm -rf dist .build/dist/{_redirects,README.md} && mv .build/dist dist
 	@touch $@
