@@ -13,7 +13,7 @@ COMPONENTS = ROOT / "slides/components"
 
 # Slidev's own pattern: @slidev/cli, node/syntax/snippet.ts
 INCLUDE = re.compile(r"^[ \t]*<<<[ \t]*(\S.*?)(#[\w-]+)?[ \t]*(?:[ \t](\S+?))?[ \t]*(\{.*)?$", re.M)
-FIGURE = re.compile(r"[\w-]+\.(?:webp|png|svg|jpg)\b|(?<=data\[')\w+\.json")
+FIGURE = re.compile(r"(?<!favicon: /)\b[\w-]+\.(?:webp|png|svg|jpg)\b|(?<=data\[')\w+\.json")
 FACT = re.compile(r"""<Fact\b[^>]*\bid="([^"]+)"|\bfacts\['([^']+)'\]|\bshape\('([^']+)'\)""")
 FORMULA = re.compile(r"^\$\$[^\n]*\n(.*?)\n\$\$", re.M | re.S)
 FENCE = re.compile(r"^```(?!`)(\w+)", re.M)  # code typed on the slide: there is none
