@@ -9,6 +9,8 @@ from pathlib import Path
 from deck import HEIGHT, WIDTH, open_deck
 from pypdf import PdfWriter
 
+from sdscope import files
+
 # Chromium prints what is on the screen, at its size; the deck's own navigation stays away.
 PAGE = f"""@page {{ size: {WIDTH}px {HEIGHT}px; margin: 0 }}
     html, body {{ width: {WIDTH}px; height: {HEIGHT}px; overflow: hidden }}
@@ -29,10 +31,8 @@ def export(dist, output):
         title = deck.page.evaluate("document.title")
     pages.add_metadata({"/Title": title})
     pages.compress_identical_objects()  # each page came with the fonts
-    output.parent.mkdir(parents=True, exist_ok=True)
-    part = output.with_suffix(".part")
-    pages.write(part)
-    part.replace(output)
+    with files.writing(output, parents=True) as part:
+        pages.write(part)
     return len(pages.pages), output.stat().st_size
 
 
@@ -41,6 +41,7 @@ def main():
     parser.add_argument("dist", nargs="?", default="dist")
     parser.add_argument("-o", "--output", type=Path, default=Path(".build/slides.pdf"))
     args = parser.parse_args()
+    files.check(args.output, parents=True)
     count, size = export(args.dist, args.output)
     print(f"\r{args.output}: {count} pages, {size / 1e6:.1f} MB")
 

@@ -9,6 +9,8 @@ from pathlib import Path
 from deck import HEIGHT, WIDTH, open_deck
 from PIL import Image
 
+from sdscope import files
+
 OUT = Path(".build/shots")
 
 
@@ -19,6 +21,8 @@ def main():
     parser.add_argument("--last", action="store_true", help="only the last click of each slide")
     parser.add_argument("--sheet", type=Path, help="and all of them on one sheet")
     args = parser.parse_args()
+    if args.sheet:
+        files.check(args.sheet, parents=True)
     shutil.rmtree(OUT, ignore_errors=True)
     OUT.mkdir(parents=True)
     with open_deck(args.dist, scale=1.5) as deck:
@@ -41,7 +45,8 @@ def sheet(paths, output, columns=5, width=WIDTH // 2, gap=8):
     for i, path in enumerate(paths):
         small = Image.open(path).convert("RGB").resize((width, height), Image.LANCZOS)
         board.paste(small, (gap + i % columns * (width + gap), gap + i // columns * (height + gap)))
-    board.save(output)
+    with files.writing(output, parents=True) as part:
+        board.save(part)
 
 
 if __name__ == "__main__":

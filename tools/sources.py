@@ -7,6 +7,8 @@ import re
 import sys
 from pathlib import Path
 
+from sdscope import files
+
 ROOT = Path(__file__).parents[1]
 ENTRY = ROOT / "slides.en.md"
 COMPONENTS = ROOT / "slides/components"
@@ -75,8 +77,7 @@ def main():
     lines = ["| | slide | code | figures | numbers | formulas |", "| --- | --- | --- | --- | --- | --- |"]
     lines += [f"| {no} | {title} | {' | '.join(cell(column) for column in columns)} |" for no, title, *columns in table]
     output = ROOT / ".build/sources.md"
-    output.parent.mkdir(exist_ok=True)
-    output.write_text("\n".join(lines) + "\n")
+    files.write(output, "\n".join(lines) + "\n", parents=True)
     code, figures, numbers, formulas = ([item for row in table for item in row[i]] for i in range(2, 6))
     print(f"{len(table)} slides: {len(code)} code blocks of {len(set(code))} sources, {len(set(figures))} figures of "
           f"{len({f.split(': ')[1] for f in figures})} notebooks, {len(set(numbers))} numbers, {len(formulas)} formulas; "
