@@ -123,6 +123,15 @@ def test_a_folder_needs_its_configurations_alone(tiny_folder, tmp_path):
     assert ledgers["decoder"][-1].shape == (1, 3, 64, 64)
 
 
+def test_a_hub_id_needs_its_configurations_alone(tiny_folder, monkeypatch):
+    asked = []
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda hub_id, **options: asked.append((hub_id, options)) or tiny_folder)
+    assert shapes("owner/name") == shapes(tiny_folder)
+    ((hub_id, options),) = asked
+    assert hub_id == "owner/name" and not any("safetensors" in name for name in options["allow_patterns"])
+    assert shapes("runwayml/stable-diffusion-v1-5") == shapes("sd15") and len(asked) == 1  # known without asking
+
+
 @pytest.fixture
 def run(monkeypatch, capsys):
     """run("shapes", ...) -> (exit status, stdout, stderr)"""
@@ -159,8 +168,8 @@ def test_json(run):
 
 
 WRONG = [
-    (["nonsense"], "no model 'nonsense': give a folder or one of postcard, sd14"),
-    (["stabilityai/stable-diffusion-2"], "no model 'stabilityai/stable-diffusion-2'"),
+    (["nonsense"], "no model 'nonsense': give a folder, a hub id (owner/name) or one of postcard, sd14"),
+    (["no/such-model"], "cannot get 'no/such-model' from the Hugging Face hub (offline, and not in the local cache)"),
     (["."], "cannot read unet/config.json"),
     (["x" * 300], "no model 'xxx"),
     (["sd2", "--size", "500"], "the size must be a multiple of 8 pixels up to 16384, such as 512, not 500"),

@@ -68,10 +68,7 @@ def advice(folder):
 
 def from_hub(name, offline, dtype):
     """A short name or a hub id -> the folder in the hub's cache, filled where it has to be"""
-    known = KNOWN.get(MIRRORS.get(name, name))
-    if not known and not re.fullmatch(r"\w[\w.-]*/[\w.-]+", name):
-        what = f"a folder, a hub id (owner/name) or one of {', '.join(KNOWN)}"
-        raise SdscopeError(f"no model {name!r}: give {what}")
+    known = known_on_hub(name)
     if not known:
         return download(name, None, offline, dtype)
     if name in MIRRORS:
@@ -82,14 +79,25 @@ def from_hub(name, offline, dtype):
     return download(known.hub_id, known.revision, offline, dtype)
 
 
+def known_on_hub(name):
+    """What is known here of a short name or hub id, or None; SdscopeError where it can be neither"""
+    known = KNOWN.get(MIRRORS.get(name, name))
+    if not known and not re.fullmatch(r"\w[\w.-]*/[\w.-]+", name):
+        what = f"a folder, a hub id (owner/name) or one of {', '.join(KNOWN)}"
+        raise SdscopeError(f"no model {name!r}: give {what}")
+    return known
+
+
+def without_weights(hub_id):
+    """A hub id -> the folder in the hub's cache with the small files alone"""
+    try:
+        return snapshot(hub_id, None, False, [])
+    except Exception as error:
+        raise not_there(hub_id, error) from error
+
+
 def download(hub_id, revision, offline, dtype):
     """A hub id -> the folder of its files in the hub's cache; only safetensors, never pickles"""
-    from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundError
-
-    reasons = {
-        LocalEntryNotFoundError: "offline, and not in the local cache",
-        RepositoryNotFoundError: "no such model there",
-    }
     if revision:  # a commit, which cannot change: the hub need not be asked for what is here
         folder = cached(hub_id, revision, variants(dtype)[:1])
         if folder:
@@ -109,14 +117,25 @@ def download(hub_id, revision, offline, dtype):
         folder = cached(hub_id, revision, variants(dtype))
         if folder:  # it is all there: what the hub says does not matter
             return folder
-        reason = reasons.get(type(error)) or f"{type(error).__name__}: {first_line(error)}"
-        raise SdscopeError(
-            f"cannot get {hub_id!r} from the Hugging Face hub ({reason}): check the name and "
-            "the network, or use the model postcard, which needs neither"
-        ) from error
+        raise not_there(hub_id, error) from error
     raise SdscopeError(
         f"{hub_id!r} lacks {', '.join(missing)} in the local cache {folder}: fetch it with a network; "
         "where the hub does not have it either, look for a model in diffusers' layout, as safetensors"
+    )
+
+
+def not_there(hub_id, error):
+    """What the hub's client raised, as an SdscopeError"""
+    from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundError
+
+    reasons = {
+        LocalEntryNotFoundError: "offline, and not in the local cache",
+        RepositoryNotFoundError: "no such model there",
+    }
+    reason = reasons.get(type(error)) or f"{type(error).__name__}: {first_line(error)}"
+    return SdscopeError(
+        f"cannot get {hub_id!r} from the Hugging Face hub ({reason}): check the name and "
+        "the network, or use the model postcard, which needs neither"
     )
 
 

@@ -64,7 +64,7 @@ def generate(
 
 @app.command()
 def shapes(
-    model: Annotated[str, typer.Argument(help="A short name, such as sd2 or sd15, or a folder.")],
+    model: Annotated[str, typer.Argument(help="A short name, such as sd2 or sd15, a folder, or a hub id.")],
     size: Annotated[int | None, Option(help="In pixels. Default: the model's own.")] = None,
     as_json: Annotated[bool, Option("--json", help="For programs: JSON, all numbers exact.")] = False,
 ):

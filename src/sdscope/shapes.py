@@ -4,8 +4,6 @@ On torch's meta device a tensor has a shape and no numbers: the UNet of Stable D
 million parameters, is built and run there in a second, in no memory.
 """
 
-import os
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -13,8 +11,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from . import SdscopeError
-from .checkpoint import find_model, read_settings, refuse_other_kinds
-from .models import KNOWN
+from .checkpoint import known_on_hub, local_folder, read_settings, refuse_other_kinds, without_weights
 from .settings import sides
 from .unet import UNet2DConditionModel
 from .vae import AutoencoderKL
@@ -34,7 +31,7 @@ class Row(NamedTuple):
 
 
 def shapes(model, size=None):
-    """A short name or a folder -> {"unet": [Row, ...], "encoder": [...], "decoder": [...]}
+    """A short name, a folder or a hub id -> {"unet": [Row, ...], "encoder": [...], "decoder": [...]}
 
     size: height and width in pixels; None: what the model was trained for. The UNet is run once,
     with guidance, so on a batch of two; encoder and decoder are the autoencoder's, on one picture.
@@ -68,20 +65,21 @@ def total(rows):
 
 
 def build(model):
-    """A short name or a folder -> its UNet and its autoencoder, of shapes alone"""
+    """A short name, a folder or a hub id -> its UNet and its autoencoder, of shapes alone"""
     unet, vae = configs(model)
     with torch.device("meta"):
         return UNet2DConditionModel(unet), AutoencoderKL(vae)
 
 
 def configs(model):
-    """A short name or a folder -> unet/config.json, vae/config.json"""
-    known = KNOWN.get(model)
-    if known and known.hub_id:
-        return known.unet, {}
-    folder = find_model(model) if known else Path(model)
-    if not os.path.isdir(folder):
-        raise SdscopeError(f"no model {str(model)!r}: give a folder or one of {', '.join(KNOWN)}")
+    """A short name, a folder or a hub id -> unet/config.json, vae/config.json. Of the large models with a short
+    name they are known here; of another on the hub, they alone are fetched."""
+    folder = local_folder(model)
+    if folder is None:
+        known = known_on_hub(str(model))
+        if known:
+            return known.unet, {}
+        folder = without_weights(str(model))
     refuse_other_kinds(folder)
     return [read_settings(folder, part) for part in ("unet", "vae")]
 
