@@ -371,7 +371,12 @@ def test_what_is_not_one_call_for_one_step_is_refused(tiny):
     def step():
         return tiny.scheduler.step(call(), time, latents)
 
+    def swapped():
+        cond, uncond = tiny.unet(torch.cat([latents] * 2), time, embeds.flip(0)).chunk(2)
+        return tiny.scheduler.step(uncond + 5 * (cond - uncond), time, latents)
+
     for refused, message in (
+        (swapped, "the second half of the UNet's batch is what guidance leads away from"),
         (lambda: (call(), step()), "the UNet was called 2 times before scheduler.step"),
         (lambda: tiny.scheduler.step(call(3), time, latents), "the UNet was called with 3 rows for 1 pictures"),
         (lambda: (step(), tiny.scheduler.step(latents, time, latents)), "scheduler.step was called again without"),

@@ -177,7 +177,8 @@ class Step:
     scale them for the UNet: `model_input` is what that saw, or None where it saw the latents.
     `noise*` is what the UNet predicted: the noise, or v where the scheduler's prediction_type says so.
     Without guidance (scale <= 1) `noise_uncond` is None and `noise` is `noise_cond`.
-    `pred_x0` is the scheduler's, or computed where it tells none (trace.predicted_x0).
+    `pred_x0` is the scheduler's, or computed where it tells none (trace.predicted_x0), or None where its schedule
+    is not known.
     """
 
     i: int

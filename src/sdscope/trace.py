@@ -94,7 +94,7 @@ def listen(instance, name, after, before=lambda: None):
     One wrapper on the instance serves all who listen, so that they may go in any order.
     functools.wraps keeps the signature: diffusers looks at it to decide whether to pass `eta`.
     """
-    method, was = getattr(instance, name), vars(instance).get(name)
+    method = getattr(instance, name)
     if hasattr(method, "listeners"):
         wrapper = method
         if wrapper.thread != threading.get_ident():
@@ -112,7 +112,7 @@ def listen(instance, name, after, before=lambda: None):
                 after(result, *given)
             return result
 
-        wrapper.listeners, wrapper.thread, wrapper.was = [], threading.get_ident(), was
+        wrapper.listeners, wrapper.thread, wrapper.was = [], threading.get_ident(), vars(instance).get(name)
         setattr(instance, name, wrapper)
     wrapper.listeners.append((before, after))
 
@@ -271,14 +271,15 @@ class Recorder:
         """The seam where noise, latents and pred_x0 meet. Only here is the number of pictures known."""
         self.alone()
         noise, latents, batch = keep(noise), keep(latents), len(latents)
-        self.check_calls(batch)
+        self.check_calls(noise, batch)
         t, steps = timestep.item() if isinstance(timestep, torch.Tensor) else timestep, self.trace.steps
         if not self.running or t == steps[0].t != steps[-1].t:  # back where the run began: it is another
             self.begin(batch)
         guided = len(self.noise) == 2 * batch
         uncond, cond, seen = self.noise[:batch] if guided else None, self.noise[-batch:], self.input[-batch:]
         x0 = told_x0(self.scheduler, result)
-        x0 = predicted_x0(self.scheduler, t, seen, noise) if x0 is None else keep(x0)
+        x = seen[:, : noise.shape[1]]  # after the latents, an inpainting UNet sees a mask
+        x0 = predicted_x0(self.scheduler, t, x, noise) if x0 is None else keep(x0)
         seen = None if torch.equal(seen, latents) else seen
         features = Features({name: keep(m[-batch]) for name, m in self.means.items()})
         row = latents, seen, uncond, cond, noise, x0, self.attention(batch, *latents.shape[2:]), features
@@ -286,8 +287,9 @@ class Recorder:
         self.calls, self.trace.latents = 0, keep(first_of_step(result))
         self.trace.image, self.trace.vae = None, Trace().vae  # not of these latents
 
-    def check_calls(self, batch):
+    def check_calls(self, noise, batch):
         """A step that was seen whole has one call of the UNet, with one row for each picture or two."""
+        known = "a trace knows one call for each step, of a row for each picture, or with guidance of two: uncond, then cond"
         if self.calls == 0 and self.trace.steps:
             raise SdscopeError("scheduler.step was called again without the UNet: a trace knows one UNet call for each step")
         if self.calls == 0 or (self.mode and not self.looks):
@@ -295,8 +297,12 @@ class Recorder:
             raise SdscopeError(f"hooks saw nothing of the {what}: replaced, compiled or fused inside the block?")
         if self.calls > 1 or len(self.noise) not in (batch, 2 * batch):
             rows = f"{self.calls} times" if self.calls > 1 else f"with {len(self.noise)} rows for {batch} pictures"
-            known = "a trace knows one call for each step, of a row for each picture, or with guidance of two: uncond, then cond"
             raise SdscopeError(f"the UNet was called {rows} before scheduler.step: {known}")
+        if len(self.noise) == 2 * batch:
+            u, c, n = (x.double().flatten() for x in (self.noise[:batch], self.noise[batch:], noise))
+            # Cramer's rule: the sign of c's weight where n is a sum of u and c; both are equal where u and c are
+            if (u @ u) * (c @ n) - (u @ c) * (u @ n) < -1e-12 * (u @ u) * (n @ n):
+                raise SdscopeError(f"the second half of the UNet's batch is what guidance leads away from: {known}")
 
     def begin(self, batch):
         """Which texts are these? The rows the UNet was given, looked up among those that were encoded."""
