@@ -185,9 +185,6 @@ FREE = {
         architectures=["Other"],
         dtype="float16",
         torch_dtype="bfloat16",
-        output_hidden_states=True,
-        output_attentions=True,
-        return_dict=False,
         chunk_size_feed_forward=1,
         is_encoder_decoder=True,
         id2label={"0": "a"},
@@ -237,6 +234,7 @@ def test_settings_without_effect(tiny_folder, folder, dtype):
         known = FREE[part].keys() & set(arguments(kinds[0]))
         assert known == (table.free & set(arguments(kinds[0]))) - {"dynamic_thresholding_ratio", "sample_max_value"}
         edit(folder, part, **dict.fromkeys(table.free, 1) | FREE[part], _anything={"at": "all"})
+    edit(folder, "text_encoder", output_hidden_states=True, output_attentions=True, return_dict=False)
     ours, theirs = load_both(folder, dtype)
     pairs = run_both(ours, theirs, ["a ship"], ["night"], (64, 64), 2, 3.0)
     compare(pairs)
@@ -284,7 +282,13 @@ REFUSED = {
         use_post_quant_conv=False,
         mid_block_add_attention=False,
     ),
-    "text_encoder": dict(model_type="clip", use_attention_mask=True),
+    "text_encoder": dict(
+        model_type="clip",
+        use_attention_mask=True,
+        output_hidden_states="yes",
+        output_attentions=2,
+        return_dict=[],
+    ),
     "scheduler": dict(
         beta_schedule="squaredcos_cap_v2",
         prediction_type="sample",

@@ -242,11 +242,8 @@ def load_module(cls, folder, device, dtype):
     config = read_settings(folder.parent, folder.name)
     path, weights = read_weights(folder, dtype)
     weights = {current_name(key): value for key, value in weights.items()}
-    try:
-        with torch.device("meta"):  # shapes only: why draw random numbers to throw them away?
-            module = cls(config)
-    except (TypeError, ValueError, IndexError) as error:
-        raise SdscopeError(f"{folder}/config.json fits no {cls.__name__} ({error})") from error
+    with torch.device("meta"):  # shapes only: why draw random numbers to throw them away?
+        module = cls(config)
     expected = module.state_dict()
     complain(
         path,

@@ -60,7 +60,7 @@ def checked(table, config, path=None, absent=(), advice=ADVICE):
                 raise SdscopeError(f"{says}; it must be {kind.words}")
         elif key in table.only:
             allowed = table.only[key][1]
-            if value not in allowed:
+            if not any(value == a and isinstance(value, bool) == isinstance(a, bool) for a in allowed):  # 0 is not false
                 raise SdscopeError(f"{says}; only {' or '.join(map(repr, allowed))} is read here: {advice}")
         elif key not in table.free and not key.startswith("_"):
             unknown = f"{shown(key)} is not known here: take it out if it has no effect, or else"
@@ -118,7 +118,7 @@ def is_whole(x):
 
 
 def is_number(x):
-    return isinstance(x, (int, float)) and not isinstance(x, bool) and abs(x) <= 1e30
+    return isinstance(x, (int, float)) and not isinstance(x, bool) and abs(x) < 2**53
 
 
 def whole(most, least=1):
@@ -126,8 +126,11 @@ def whole(most, least=1):
 
 
 def some(kind, what):
-    """A list of the kind; as long as models are deep"""
-    fits = lambda x: isinstance(x, (list, tuple)) and 1 <= len(x) <= LEVELS and all(map(kind.fits, x))
+    """A list of the kind, as long as models are deep"""
+
+    def fits(x):
+        return isinstance(x, (list, tuple)) and 1 <= len(x) <= LEVELS and all(map(kind.fits, x))
+
     return Kind(f"a list of 1 to {LEVELS} {what}", fits)
 
 
@@ -146,7 +149,6 @@ def one_of(*allowed):
 LEVELS = 8
 WIDTH, COUNT = whole(65536), whole(32)  # more than any model has: a check should not take minutes
 FLAG = Kind("true or false", lambda x: isinstance(x, bool))
-NUMBER = Kind("a number", is_number)
 SMALL = Kind("a number from 0 to 1", lambda x: is_number(x) and 0 <= x <= 1)
 BETA = Kind("a number from 0 to below 1", lambda x: is_number(x) and 0 <= x < 1)
 POSITIVE = Kind("a number above 0", lambda x: is_number(x) and x > 0)
@@ -317,7 +319,10 @@ TEXT_ENCODER = Table(
     ),
     only=dict(
         model_type=("clip_text_model", ["clip_text_model"]),
-        use_attention_mask=(False, [False, None]),
+        use_attention_mask=(False, [False, None]),  # diffusers would hide the padding
+        output_hidden_states=(False, [False, True, None]),
+        output_attentions=(False, [False, True, None]),
+        return_dict=(True, [True, False, None]),
     ),
     free={
         "projection_dim",  # of CLIP's picture side
@@ -326,9 +331,9 @@ TEXT_ENCODER = Table(
         *("dtype", "torch_dtype", "use_bfloat16"),  # from_pretrained is told which
         # notes, and what every model of transformers has a place for, also of other kinds and older versions
         *("architectures", "transformers_version", "tokenizer_class", "finetuning_task", "task_specific_params"),
-        *("output_hidden_states", "output_attentions", "return_dict", "use_cache", "torchscript", "pruned_heads"),
-        *("chunk_size_feed_forward", "tie_word_embeddings", "is_encoder_decoder", "is_decoder", "add_cross_attention"),
-        *("cross_attention_hidden_size", "tie_encoder_decoder", "tf_legacy_loss", "problem_type", "prefix"),
+        *("use_cache", "torchscript", "pruned_heads", "chunk_size_feed_forward", "tie_word_embeddings"),
+        *("is_encoder_decoder", "is_decoder", "add_cross_attention", "cross_attention_hidden_size"),
+        *("tie_encoder_decoder", "tf_legacy_loss", "problem_type", "prefix"),
         *("id2label", "label2id", "num_labels", "sep_token_id", "decoder_start_token_id", "begin_suppress_tokens"),
         *("max_length", "min_length", "do_sample", "early_stopping", "num_beams", "num_beam_groups"),
         *("diversity_penalty", "temperature", "top_k", "top_p", "typical_p", "repetition_penalty", "length_penalty"),
