@@ -351,9 +351,9 @@ def load_both_with(folder, named, scheduler):
 
 
 FIT = [
-    ("unet", dict(in_channels=9), "in_channels 9, out_channels 4, latent_channels 4: text to image"),
-    ("unet", dict(out_channels=8), "in_channels 4, out_channels 8, latent_channels 4: text to image"),
-    ("vae", dict(latent_channels=8), "in_channels 4, out_channels 4, latent_channels 8: text to image"),
+    ("unet", dict(in_channels=9), "in_channels 9, out_channels 4, latent_channels 4: for text to image"),
+    ("unet", dict(out_channels=8), "in_channels 4, out_channels 8, latent_channels 4: for text to image"),
+    ("vae", dict(latent_channels=8), "in_channels 4, out_channels 4, latent_channels 8: for text to image"),
     ("unet", dict(cross_attention_dim=64), "cross_attention_dim 64 is not the text encoder's hidden_size 32"),
     ("text_encoder", dict(hidden_size=64), "cross_attention_dim 32 is not the text encoder's hidden_size 64"),
     ("text_encoder", dict(num_attention_heads=3), "num_attention_heads is 3, which does not divide a hidden_size of 32"),

@@ -60,7 +60,8 @@ def checked(table, config, path=None, absent=(), advice=ADVICE):
                 raise SdscopeError(f"{says}; it must be {kind.words}")
         elif key in table.only:
             allowed = table.only[key][1]
-            if not any(value == a and isinstance(value, bool) == isinstance(a, bool) for a in allowed):  # 0 is not false
+            # 0 is not false
+            if not any(value == one and isinstance(value, bool) == isinstance(one, bool) for one in allowed):
                 raise SdscopeError(f"{says}; only {' or '.join(map(repr, allowed))} is read here: {advice}")
         elif key not in table.free and not key.startswith("_"):
             unknown = f"{shown(key)} is not known here: take it out if it has no effect, or else"
@@ -88,11 +89,11 @@ def fit_together(folder, unet, vae, text_encoder):
     channels = dict(in_channels=unet.in_channels, out_channels=unet.out_channels, latent_channels=vae.latent_channels)
     if len(set(channels.values())) > 1:
         told = ", ".join(f"{key} {value}" for key, value in channels.items())
-        only = "text to image, all that is read here, needs them to be the same (with more, in_channels is for inpainting)"
+        only = "for text to image, all that is read here, they must be the same (a UNet for inpainting takes more in)"
         raise SdscopeError(f"{folder}: its UNet and its autoencoder have {told}: {only}")
     if unet.cross_attention_dim != text_encoder.hidden_size:
-        told = f"cross_attention_dim {unet.cross_attention_dim} is not the text encoder's hidden_size {text_encoder.hidden_size}"
-        raise SdscopeError(f"{folder}: the UNet's {told}: they are of two models")
+        told = f"the UNet's cross_attention_dim {unet.cross_attention_dim} is not the text encoder's hidden_size"
+        raise SdscopeError(f"{folder}: {told} {text_encoder.hidden_size}: they are of two models")
 
 
 def repaired(scheduler):
@@ -171,7 +172,8 @@ def check_unet(c):
     heads = [heads] * len(widths) if is_whole(heads) else heads
     for width, number in zip(widths, heads):
         if width % number:
-            return f"attention_head_dim is {shown(heads)}, the number of heads: {number} does not divide {width} channels"
+            told = f"attention_head_dim is {shown(heads)}, the number of heads"
+            return f"{told}: {number} does not divide {width} channels"
     if widths and widths[0] % 2:
         return f"block_out_channels begins with {widths[0]}: half of it are sines, half cosines, so it must be even"
     return check_groups(c)
