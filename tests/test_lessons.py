@@ -315,7 +315,7 @@ def test_times_are_drawn_as_min_snr_would_weigh_them():
     weight = np.minimum(snr, 5) / (snr + 1)
     found = train_diffusion.timestep_weights(DDIM(train_diffusion.SCHEDULER_CONFIG)).double().numpy()
     assert np.allclose(found, 0.75 * weight / weight.sum() + 0.25 / 1000, rtol=1e-3)
-    assert found.argmax() == np.abs(snr - 5).argmin() and found.max() > 2 * found[0] and found.max() > 5 * found[-1]
+    assert found.max() > 2 * found[0] and found.max() > 5 * found[-1]
 
 
 def test_the_text_encoder_stays_as_it_is_while_the_unet_learns():

@@ -395,7 +395,7 @@ def test_every_stage_and_the_evaluation(tmp_path, tiny, monkeypatch):
         assert 0 <= low <= right <= high <= 1 and n == 3
     assert painter["accuracy"] == result["painter"]
     assert (painter["frechet"], painter["diversity"]) == (pytest.approx(0, abs=0.01), 1.0)
-    assert parrot["frechet"] > 0.1 and parrot["diversity"] == pytest.approx(0, abs=0.01)
+    assert parrot["frechet"] > 10 and parrot["diversity"] == pytest.approx(0, abs=0.01)
     pictures = train_vae.to_tensor(np.stack([np.asarray(data.paint(scene)) for scene in scenes.values()]))
     vae = StableDiffusion.from_pretrained(tmp_path / "model", device="cpu").vae
     with torch.no_grad():
