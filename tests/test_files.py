@@ -1,14 +1,29 @@
 """What is written is there as a whole or not at all, and nothing of the user's is lost."""
 
+import json
 import os
 import signal
 import stat
 import subprocess
 import sys
+from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
+from typing import get_args, get_type_hints
 
+import numpy as np
 import pytest
+import torch
+from PIL import Image
+from test_cli import run  # noqa: F401
+from torch import nn
 
-from sdscope import SdscopeError, files
+from sdscope import SdscopeError, cli, figures, files
+from sdscope.figures import facts, manifest, notebooks
+from sdscope.postcard import data, train
+from sdscope.postcard.run import Run
+from sdscope.postcard.tokenizer import train_tokenizer
+from sdscope.trace import Trace
 
 MINE = ["thesis.tex", "sub/notes.txt", "a.png.part", "a.part", ".a.part"]
 
@@ -215,3 +230,90 @@ def test_killed_between_the_old_and_the_new(tmp_path):
     assert not (tmp_path / "folder").exists()
     files.check(tmp_path / "other")
     assert (tmp_path / "folder/ours.txt").read_text() == "old" and not rooms(tmp_path)
+
+
+# ---------------------------------------------------------------------------- every command that takes a place
+
+# its words, then the option that the place is given to: a folder of the user's
+COMMANDS = {
+    "generate output": "generate x --model {tiny} --steps 1 -o",
+    "export-web output": "export-web --model {tiny} -o",
+    "figures out": "figures --out",
+    "check out": "check --out",
+    "evaluate out": "evaluate -o",
+    "evaluate folder": "evaluate --folder",
+    **{f"{name} folder": f"{name} --pictures 100 --folder" for name in ("all", "paint", "vae", "text", "diffusion", "large", "judge")},
+}
+
+
+def places():
+    """Of every command, the arguments that are paths"""
+    for app in cli.app, cli.train:
+        for command in app.registered_commands:
+            for name, kind in get_type_hints(command.callback).items():
+                if Path in (kind, *get_args(kind)):
+                    yield f"{command.name or command.callback.__name__.replace('_', '-')} {name}"
+
+
+def test_every_place_is_tried():
+    assert set(places()) == set(COMMANDS)
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """The commands as they are, but that their pictures, runs and notebooks take no time"""
+
+    class Fit(nn.Linear):
+        def forward(self, x):
+            return super().forward(x).mean()
+
+    def stage(name):
+        def train_it(folder, pictures, length, progress):
+            data.painted(folder / "data", 4)
+            run = Run(folder / name, Fit(1, 1), length._replace(steps=1))
+            run.go(lambda rng, done: [torch.ones(length.batch_size, 1)], lambda average: Image.new("RGB", (1, 1)))
+
+        return train_it
+
+    def execute(stamps, folder, *args):
+        for path, stamp in stamps.items():
+            for name in "figures/a.png", "embed/a.py":
+                files.write(folder / path.stem / name, "made", parents=True)
+            manifest.update({"a.png": {"notebook": path.stem}}, folder / path.stem)
+            manifest.write_json(folder / path.stem / "done.json", {"stamp": stamp})
+
+    monkeypatch.setattr(train, "STAGES", {name: stage(name) for name in train.STAGES})
+    monkeypatch.setattr(data, "paint_chunk", lambda start, size, first: np.zeros((data.CHUNK, 2, 2, 3), np.uint8))
+    monkeypatch.setattr(data, "CHUNK", 50)
+    monkeypatch.setattr(data, "workers", lambda jobs: nullcontext())
+    monkeypatch.setattr(data, "train_tokenizer", partial(train_tokenizer, captions=300))
+    monkeypatch.setattr(notebooks, "execute_all", execute)
+    monkeypatch.setattr(notebooks, "unchanging", lambda parameters: b"")
+    monkeypatch.setattr(facts, "facts", lambda root: {})
+
+
+@pytest.mark.parametrize("place", COMMANDS)
+def test_what_is_the_users_survives(run, mine, quick, place):  # noqa: F811
+    words = COMMANDS[place].split()
+    words = ["train", *words] if " --pictures" in COMMANDS[place] else words
+    (Path("notebooks")).mkdir()
+    Path("notebooks/01_a.ipynb").write_text(json.dumps({"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}))
+    for _ in range(2):
+        status, out, err = run(*words, str(mine))
+        assert as_it_was(mine) and (status == 0 or status == 2 and err.startswith("sdscope: ") and err.count("\n") == 1)
+    status, _, err = run(*words, str(mine / "thesis.tex" / "below"))
+    assert status == 2 and err.splitlines()[-1].startswith("sdscope: ") and as_it_was(mine)
+
+
+def test_what_is_saved_from_python(mine):
+    picture = figures.Picture(Image.new("RGB", (8, 8)))
+    (mine / "there").mkdir()
+    for name, save in ("a.png", picture.save), ("a", Trace().save):
+        (mine / name).symlink_to(f"there/{name}")
+        save(mine / name)
+        save(mine / name)
+        assert (mine / name).is_symlink() and as_it_was(mine)
+    for save in picture.save, Trace().save:
+        with pytest.raises(SdscopeError, match="cannot write|a picture is saved as"):
+            save(mine)
+    assert as_it_was(mine)

@@ -360,6 +360,10 @@ def tiny(monkeypatch):
 
 def test_every_stage_and_the_evaluation(tmp_path, tiny, monkeypatch):
     lengths = {name: Length(2, 4, 1e-3) for name in train.STAGES}
+    mine = [tmp_path / name for name in ("thesis.tex", "data/pictures.npy", "data/last.part", "diffusion/last.part", "vae/notes.txt")]
+    for file in mine:
+        file.parent.mkdir(exist_ok=True)
+        file.write_text("mine")
     train.paint_all(tmp_path, 80, large=True)
     painted = {file.name for file in (tmp_path / "data").glob("*.npy")}
     train.train_all(tmp_path, 80, lengths)
@@ -387,6 +391,7 @@ def test_every_stage_and_the_evaluation(tmp_path, tiny, monkeypatch):
     monkeypatch.setattr(evaluation, "GUIDANCE", (1.0, 5.0))
     monkeypatch.setattr(evaluation, "FEWER", (1,))
     evaluate(tmp_path, str(tmp_path / "model"), tmp_path / "postcard.json", count=3, prompts=1, seeds=2)
+    assert all(file.read_text() == "mine" for file in mine) and not list(tmp_path.rglob(".sdscope-*"))
     result = json.loads((tmp_path / "postcard.json").read_text())
     (painter, parrot), (fewer,) = result["guidance"], result["fewer_steps"]
     assert (painter["scale"], parrot["scale"], fewer["steps"]) == (1.0, 5.0, 1)
