@@ -14,9 +14,11 @@ import papermill
 import pytest
 from PIL import Image
 
+from sdscope import figures
 from sdscope.figures import manifest
 from sdscope.figures.base import SCALE
 from sdscope.figures.notebooks import REPOSITORY
+from sdscope.trace import END, trace
 
 ROOT = Path(__file__).parents[1]
 PUBLIC = ROOT / "public"
@@ -156,6 +158,20 @@ def test_a_user_runs_a_notebook_from_a_shell(tmp_path):
     assert "castle" in words["alt"] and "snow" in words["alt"]
     outputs = [out for cell in nbformat.read(tmp_path / "out.ipynb", 4).cells for out in cell.get("outputs", [])]
     assert outputs and not any(out.output_type == "error" for out in outputs)
+
+
+@pytest.mark.parametrize("prompt, labels", [("", ["end"]), ("1 2 3 4 5 6", list("1234"))])
+def test_attention_to_prompts_that_are_not_plain_words(tiny, prompt, labels):
+    """The cells of 04_denoise that look for words, with a trace of such a prompt"""
+    with trace(tiny, attention="mean") as t:
+        image = tiny(prompt, seed=1, num_inference_steps=2)
+    drawn = {}
+    save = lambda figure, name, alt: drawn.update({name: figure})
+    known = dict(t=t, END=END, figures=figures, image=image, x0=[image] * 2, steps=2, times="01", save=save)
+    for tag in ("attention", "attention_words", "attention_steps", "attention_movie", "attention_sheet"):
+        exec(tagged("04_denoise")[tag], known)
+    assert len(drawn) == 4 and drawn["attention_sheet.webp"].about["rows"] == labels
+    assert {text.get_text() for text in drawn["attention_words.png"].figure.texts} == {"picture", *labels}
 
 
 @notebooks
