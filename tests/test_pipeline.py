@@ -270,8 +270,10 @@ def test_a_thousand_steps_where_the_scheduler_has_them(tiny):
 
 def damaged(part, module, value):
     """The pipeline with one number of its weights changed"""
-    def make(folder, dtype):
-        pipe = StableDiffusion.from_pretrained(folder, device="cpu", dtype=dtype)
+    def make(tiny, dtype):
+        pipe = copy.deepcopy(tiny)
+        for network in pipe.text_encoder, pipe.unet, pipe.vae:
+            network.to(dtype)
         with torch.no_grad():
             getattr(pipe, part).get_submodule(module).bias[0] = value
         return pipe
@@ -279,20 +281,20 @@ def damaged(part, module, value):
 
 
 LOST = [
-    (damaged("unet", "conv_out", math.inf), "float32", {}, "step 1, at time 501: it comes from the UNet; take a smaller"),
-    (damaged("unet", "conv_out", math.nan), "float16", {}, 'the UNet; too large a number for float16: load .* dtype="float32"'),
-    (damaged("unet", "conv_out", 1e30), "float32", dict(guidance_scale=1e10), "after step 2, at time 1: it comes from the UNet"),
-    (damaged("unet", "conv_out", 1.0), "float32", dict(guidance_scale=1e39), "it comes from the guidance; take a smaller"),
-    (damaged("vae", "decoder.conv_out", math.nan), "float32", {}, "in the picture: it comes from the VAE"),
-    (damaged("vae", "decoder.conv_out", math.inf), "bfloat16", {}, "the VAE; too large a number for bfloat16"),
+    (damaged("unet", "conv_out", math.inf), torch.float32, {}, "step 1, at time 501: it comes from the UNet; take a smaller"),
+    (damaged("unet", "conv_out", math.nan), torch.float16, {}, 'the UNet; too large a number for float16: load .* dtype="float32"'),
+    (damaged("unet", "conv_out", 1e30), torch.float32, dict(guidance_scale=1e10), "after step 2, at time 1: it comes from the UNet"),
+    (damaged("unet", "conv_out", 1.0), torch.float32, dict(guidance_scale=1e39), "it comes from the guidance; take a smaller"),
+    (damaged("vae", "decoder.conv_out", math.nan), torch.float32, {}, "in the picture: it comes from the VAE"),
+    (damaged("vae", "decoder.conv_out", math.inf), torch.bfloat16, {}, "the VAE; too large a number for bfloat16"),
 ]
 
 
 @pytest.mark.parametrize("make, dtype, options, message", LOST, ids=lambda x: x[:40] if isinstance(x, str) else "")
-def test_where_numbers_end_a_line_says_so_not_a_black_picture(tiny_folder, make, dtype, options, message):
+def test_where_numbers_end_a_line_says_so_not_a_black_picture(tiny, make, dtype, options, message):
     seen = []
     with pytest.raises(SdscopeError, match=message) as error:
-        make(tiny_folder, dtype)(PROMPT, seed=0, num_inference_steps=2, callback=seen.append, **options)
+        make(tiny, dtype)(PROMPT, seed=0, num_inference_steps=2, callback=seen.append, **options)
     assert "\n" not in str(error.value) and str(error.value).startswith("NaN or infinity in the ")
     assert all(step["latents"].isfinite().all() for step in seen)
 
