@@ -129,6 +129,17 @@ def check_latents(latents):
     require(is_tensor and latents.ndim == 4, f"latents must be {such}, not {given}")
 
 
+class Unset:
+    """An attribute of a class that its objects have to set before they read it"""
+
+    def __init__(self, message):
+        self.message = message
+
+    def __get__(self, instance, owner):
+        require(instance is None, self.message)
+        return self
+
+
 def require(fits, message):
     if not fits:
         raise SdscopeError(message)

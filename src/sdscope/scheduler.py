@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from .inputs import check_times, require
+from .inputs import Unset, check_times
 from .settings import SCHEDULER, checked
 
 DEFAULTS = dict(  # Stable Diffusion 1.5; a model's scheduler_config.json says what is different
@@ -37,7 +37,7 @@ class DDIM:
     """The noise schedule and the sampler."""
 
     init_noise_sigma = 1.0  # some schedulers start from stronger noise
-    stride = None  # between two times, once set_timesteps was called
+    stride = Unset("call set_timesteps before the first step")  # from one time to the next
 
     # region alphas
     def __init__(self, config):
@@ -79,7 +79,6 @@ class DDIM:
     # region step
     def step(self, model_output, timestep, sample):
         """One step, equation 12: x_t -> the less noisy x_(t-1), and the x_0 it aims at."""
-        require(self.stride, "call set_timesteps before the first step")
         prev_timestep = timestep - self.stride
         alpha_prod_t = self.alphas_cumprod[timestep]
         alpha_prod_t_prev = self.final_alpha_cumprod
@@ -96,14 +95,18 @@ class DDIM:
             pred_noise = alpha_prod_t**0.5 * model_output + beta_prod_t**0.5 * sample
             pred_x0 = alpha_prod_t**0.5 * sample - beta_prod_t**0.5 * model_output
         # endregion prediction
-        if self.config.clip_sample:
-            pred_x0 = pred_x0.clamp(-self.config.clip_sample_range, self.config.clip_sample_range)
+        pred_x0 = self.clip(pred_x0)
 
         # mix the two again, with less noise this time
         direction = (1 - alpha_prod_t_prev) ** 0.5 * pred_noise
         prev_sample = alpha_prod_t_prev**0.5 * pred_x0 + direction
         return DDIMStep(prev_sample, pred_x0)
     # endregion step
+
+    def clip(self, pred_x0):
+        """A few models (clip_sample) want x_0 within a range; Stable Diffusion's latents are not clipped."""
+        reach = self.config.clip_sample_range
+        return pred_x0.clamp(-reach, reach) if self.config.clip_sample else pred_x0
 
     # region add_noise
     def add_noise(self, x0, noise, timesteps):
