@@ -162,6 +162,15 @@ def test_captions_are_true():
             assert any(says(text, name.removeprefix("a ")) for name in names) == any(t.count == count for t in scene.things), text
 
 
+@pytest.mark.parametrize("style", STYLES)
+def test_a_style_left_open_is_one_in_colour(style):
+    """Who names no style gets what such captions showed: so they show only some."""
+    rng = np.random.default_rng(0)
+    open_ = [not whose(caption(replace(SHIP, style=style), rng), TABLES["style"]) for _ in range(200)]
+    assert (0.15 < np.mean(open_) < 0.35) if style in words.UNNAMED else not any(open_)
+    assert not set(words.UNNAMED) & set(GREY_STYLES)
+
+
 def test_a_colour_stands_before_its_own_thing():
     rng = np.random.default_rng(0)
     for _ in range(100):

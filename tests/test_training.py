@@ -364,7 +364,7 @@ def test_every_stage_and_the_evaluation(tmp_path, tiny, monkeypatch):
     for file in mine:
         file.parent.mkdir(exist_ok=True)
         file.write_text("mine")
-    train.paint_all(tmp_path, 80, large=True)
+    train.paint_all(tmp_path, 80)
     painted = {file.name for file in (tmp_path / "data").glob("*.npy")}
     train.train_all(tmp_path, 80, lengths)
     assert {file.name for file in (tmp_path / "data").glob("*.npy")} == painted                # nothing was missing
@@ -372,10 +372,11 @@ def test_every_stage_and_the_evaluation(tmp_path, tiny, monkeypatch):
         assert json.loads((tmp_path / name / "cost.json").read_text())["steps"] == 2
     sheet = Image.open(tmp_path / "diffusion" / "sheet-000002.png")
     assert sheet.size == (4 * 132 - 4, 128)
-    story, sheets = figures.childhood(tmp_path / "model", side=128)
-    assert story["vae"]["steps"] == 2 and story["diffusion"]["sheets"] == [*sheets] == [0, 2]
-    assert [picture.size for picture in sheets[2][:2]] == [(128, 128)] * 2
-    assert StableDiffusion.from_pretrained(tmp_path / "model")("a ship", seed=1, num_inference_steps=1).size == (128, 128)
+    for model, stage, side in ("small", "diffusion", 128), ("model", "large", 256):
+        story, sheets = figures.childhood(tmp_path / model, side)
+        assert story["vae"]["steps"] == 2 and story[stage]["sheets"] == [*sheets] == [0, 2]
+        assert [picture.size for picture in sheets[2][:2]] == [(side, side)] * 2
+        assert StableDiffusion.from_pretrained(tmp_path / model)("a ship", seed=1, num_inference_steps=1).size == (side, side)
 
     scenes, real = {prompt(scene): scene for scene in data.held_out_scenes(3)}, evaluation.generated
 

@@ -186,7 +186,7 @@ def say(line):
     print(line, flush=True)
 
 
-train = typer.Typer(help="Train Postcard from nothing: all, or paint, vae, text, diffusion, large, judge, in this order.")
+train = typer.Typer(help="Train Postcard from nothing: all, or paint, vae, text, diffusion, large-vae, large, judge, in this order.")
 app.add_typer(train, name="train")
 Folder = Annotated[Path, Option(help="Where the runs, their checkpoints and sheets go.")]
 Pictures = Annotated[int, Option(min=100, help="How many pictures to paint and learn from.")]
@@ -198,17 +198,17 @@ Compile = Annotated[bool, Option("--compile", help="Compile the networks; pays o
 
 
 @train.command("all")
-def train_all(pictures: Pictures = 120_000, minutes: Annotated[bool, Option("--minutes", help="By the clock: about 18 minutes on a GPU.")] = False,
-              large: Annotated[bool, Option("--large", help="Also the pictures twice as wide.")] = False, compile: Compile = False, folder: Folder = Path("runs")):
+def train_all(pictures: Pictures = 120_000, minutes: Annotated[bool, Option("--minutes", help="By the clock: about 33 minutes on a GPU.")] = False,
+              compile: Compile = False, folder: Folder = Path("runs")):
     """Everything, from the first picture to the judge. Goes on where it was interrupted."""
     lengths = {name: length._replace(minutes=length.minutes if minutes else None, compile=compile) for name, length in training().LENGTHS.items()}
-    training().train_all(folder, pictures, lengths if large else {name: length for name, length in lengths.items() if name != "large"}, progress_bar)
+    training().train_all(folder, pictures, lengths, progress_bar)
 
 
 @train.command("paint")
-def train_paint(pictures: Pictures = 120_000, large: Annotated[bool, Option("--large", help="Also the pictures twice as wide.")] = False, folder: Folder = Path("runs")):
+def train_paint(pictures: Pictures = 120_000, folder: Folder = Path("runs")):
     """The pictures and captions for all the rest, by all cores. Goes on where it was interrupted."""
-    training().paint_all(folder, pictures, large, progress_bar)
+    training().paint_all(folder, pictures, progress_bar)
 
 
 def stage(name, text):
@@ -225,7 +225,8 @@ def stage(name, text):
 stage("vae", "The autoencoder: pictures to latents to pictures.")
 stage("text", "A head start for the text encoder: what do captions say?")
 stage("diffusion", "Text encoder and UNet, in the latents of the autoencoder; writes the model.")
-stage("large", "The same model goes on with pictures twice as wide.")
+stage("large-vae", "The autoencoder goes on with pictures twice as wide and high.")
+stage("large", "The UNet goes on with pictures twice as wide and high; writes the model.")
 stage("judge", "A network that reads what is in a picture, for evaluate.")
 
 

@@ -20,7 +20,7 @@ def childhood(folder: Path, side: int, columns: int = 4) -> tuple[dict, dict[int
     pitch = side + GAP
     with Image.open(folder / "childhood.webp") as file:
         tall = file.convert("RGB")
-    steps, sheets = story["diffusion"]["sheets"], {}
+    steps, sheets = next(stage["sheets"] for stage in reversed(story.values()) if "sheets" in stage), {}
     high = tall.height // len(steps)
     for i, step in enumerate(steps):
         corners = [(x * pitch, y) for y in range(i * high, (i + 1) * high, pitch) for x in range(columns)]

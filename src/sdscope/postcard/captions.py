@@ -93,6 +93,8 @@ STYLE_TAG = {
     "ukiyo-e": ("ukiyo-e", "in the style of ukiyo-e", "in ukiyo-e style"), "stained glass": ("stained glass", "in stained glass"),
     "cyberpunk": ("cyberpunk", "cyberpunk style", "neon lights", "in cyberpunk style"), "photograph": ("photography", "photorealistic"),
 }
+# what a picture is when nobody says in which style
+UNNAMED = ("oil", "vector", "photograph")
 PRAISE = ("best quality", "highly detailed", "beautiful", "masterpiece", "trending on artstation", "award winning")
 
 
@@ -108,12 +110,13 @@ def prompt(scene: Scene) -> str:
 def caption(scene: Scene, rng: np.random.Generator) -> str:
     """One of many true captions of a scene.
 
-    The style, the place, the time and the weather are each left out now and then; an unusual colour is always
-    named (except in pencil and charcoal, which have none), the usual one half of the time.
+    The style, the place, the time and the weather are each left out now and then, the style only of UNNAMED ones: so
+    who asks for none gets a picture in colour. An unusual colour is always named (except in pencil and charcoal, which
+    have none), the usual one half of the time.
     """
     pick = lambda words: words[rng.integers(len(words))]
     chance = lambda p: rng.random() < p
-    style = "" if chance(0.08) else pick(STYLE_TAG[scene.style] if chance(0.2) else STYLE[scene.style])
+    style = "" if chance(0.25 if scene.style in UNNAMED else 0) else pick(STYLE_TAG[scene.style] if chance(0.2) else STYLE[scene.style])
     listed = chance(0.5)
     things = things_named(scene, pick, colour=lambda t: t.colour != USUAL[t.subject] or chance(0.5), side=lambda: chance(0.4))
     place = "" if chance(0.08) else pick((PLACE_LIST if listed else PLACE_PHRASE)[scene.place])

@@ -7,7 +7,7 @@ have done with a batch as large as theirs together.
 import copy
 import json
 import time
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from math import cos, pi
 from pathlib import Path
 from typing import Callable, NamedTuple
@@ -18,7 +18,6 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast
 from filelock import FileLock, Timeout
 from torch import nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from .. import SdscopeError, files
 from .muon import Muon
@@ -106,9 +105,8 @@ class Run:
             rng = np.random.default_rng(self.step)
             torch.manual_seed(int(rng.integers(2**62)))
             mine = slice(self.accelerator.process_index, None, self.accelerator.num_processes)
-            with attention():
-                loss = self.losses(*(part[mine].to(self.accelerator.device, non_blocking=True) for part in batch(rng, done)))
-                self.accelerator.backward(loss)
+            loss = self.losses(*(part[mine].to(self.accelerator.device, non_blocking=True) for part in batch(rng, done)))
+            self.accelerator.backward(loss)
             self.accelerator.clip_grad_norm_(self.losses.parameters(), 1.0)
             for optimizer in self.optimizers:
                 optimizer.step()
@@ -172,16 +170,11 @@ def learning_rate(step, done, warmup=200):
 
 
 def accelerator():
-    """bfloat16 where the machine computes fast in it: on a GPU, and on CPUs with AMX."""
+    """bfloat16 where the machine computes fast in it: on a GPU, and on CPUs with AMX or AVX-512's bfloat16."""
     if torch.cuda.is_available():
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.benchmark = True
-    fast = torch.cuda.is_available() or torch.cpu._is_amx_tile_supported()
+    fast = torch.cuda.is_available() or torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
     return Accelerator(mixed_precision="bf16" if fast else "no")
-
-
-def attention():
-    """The fused attention of torch is slow backwards on a CPU."""
-    return nullcontext() if torch.cuda.is_available() else sdpa_kernel(SDPBackend.MATH)
 
 
 @contextmanager

@@ -6,21 +6,22 @@ from PIL import Image
 
 from .. import files
 
-STAGES = ("vae", "text", "diffusion")
 
+def keep_story(folder: Path, model: Path, stages: tuple[str, ...], before: Path | None = None):
+    """Beside the model that the last of these stages wrote:
 
-def keep_story(folder: Path):
-    """Beside the model, in folder/model:
-
-    training.json   of each stage what it cost, and its curve: [step, mean loss of the 50 steps before it] ...
-    childhood.webp  one below the other, the sheets painted by the diffusion model after the steps that training.json lists
+    training.json   of each stage what it cost, and its curve: [step, mean loss of the 50 steps before it] ...; those of the
+                    model that it went on with, `before`, too
+    childhood.webp  one below the other, the sheets painted in the last stage after the steps that training.json lists
     """
-    sheets = {int(file.stem.split("-")[1]): file for file in sorted((folder / "diffusion").glob("sheet-*.png"))}
-    story = {name: json.loads((folder / name / "cost.json").read_text()) | {"curve": curve(folder / name)} for name in STAGES}
-    story["diffusion"]["sheets"] = [*sheets]
+    sheets = {int(file.stem.split("-")[1]): file for file in sorted((folder / stages[-1]).glob("sheet-*.png"))}
+    story = json.loads((before / "training.json").read_text()) if before else {}
+    for name in stages:
+        story[name] = json.loads((folder / name / "cost.json").read_text()) | {"curve": curve(folder / name)}
+    story[stages[-1]]["sheets"] = [*sheets]
     lines = json.dumps(story).replace("], [", "],\n  [")
-    files.write(folder / "model" / "training.json", lines + "\n")
-    with files.writing(folder / "model" / "childhood.webp") as part:
+    files.write(model / "training.json", lines + "\n")
+    with files.writing(model / "childhood.webp") as part:
         stack([Image.open(file).convert("RGB") for file in sheets.values()]).save(part, quality=85, method=6)
 
 

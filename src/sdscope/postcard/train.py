@@ -3,8 +3,9 @@
     sdscope train paint        the pictures and captions for all the rest, by all cores
     sdscope train vae          pictures -> latents -> pictures
     sdscope train text         captions -> what they say (a head start for the text encoder)
-    sdscope train diffusion    captions and noisy latents -> v, the UNet; writes the model
-    sdscope train large        the same model goes on with pictures twice as wide (optional)
+    sdscope train diffusion    captions and noisy latents -> v, the UNet: a model for 128 x 128 pixels
+    sdscope train large-vae    both go on with pictures twice as wide and high:
+    sdscope train large        the model
     sdscope train judge        a network that reads pictures, for `sdscope evaluate`
 
 Each is one command that can be killed at any time and goes on from its last checkpoint when it is given again.
@@ -17,14 +18,15 @@ from .. import files
 from .data import JUDGE, captioned, labelled, painted
 from .judge import train_judge
 from .run import Length
-from .train_diffusion import LARGE, SIZES, pictures_of, train_diffusion, train_large, worlds
+from .train_diffusion import LARGE, SIZES, pictures_of, train_diffusion, train_large, train_large_vae, worlds
 from .train_text import train_text
 from .train_vae import train_vae
 
-STAGES = {"vae": train_vae, "text": train_text, "diffusion": train_diffusion, "large": train_large, "judge": train_judge}
+STAGES = {"vae": train_vae, "text": train_text, "diffusion": train_diffusion, "large-vae": train_large_vae, "large": train_large,
+          "judge": train_judge}
 # what a GPU does in about twenty minutes
 LENGTHS = {"vae": Length(8_000, 64, 2e-3, 5), "text": Length(2_000, 512, 2e-3, 0.5), "diffusion": Length(20_000, 512, 3e-3, 10),
-           "large": Length(4_000, 128, 1e-3, 4), "judge": Length(5_000, 256, 1e-3, 2.5)}
+           "large-vae": Length(4_000, 16, 1e-3, 5), "large": Length(8_000, 128, 1e-3, 10), "judge": Length(5_000, 256, 1e-3, 2.5)}
 
 
 def train_all(folder: Path, pictures: int, lengths: dict[str, Length], progress=None):
@@ -36,15 +38,17 @@ def train_all(folder: Path, pictures: int, lengths: dict[str, Length], progress=
             stage(folder, share.get(name, pictures), lengths[name], progress)
 
 
-def paint_all(folder: Path, pictures: int, large: bool = False, progress=None):
+def paint_all(folder: Path, pictures: int, progress=None):
     """What the stages learn from, in the order in which they ask for it: a GPU may train beside it."""
     data = folder / "data"
     painted(data, squares(pictures), progress=progress)
     captioned(data, squares(pictures), progress=progress)
     labelled(data, squares(pictures), progress=progress)
-    for size, count, first in [*worlds(pictures, SIZES), *(worlds(pictures, LARGE) if large else ())]:
+    for size, count, first in [*worlds(pictures, SIZES), *worlds(pictures, LARGE)]:
         painted(data, count, size, first, progress)
         captioned(data, count, first, progress)
+    _, count, first = next(worlds(pictures, LARGE))
+    labelled(data, count, first, progress)
     painted(data, for_judge(pictures), first=JUDGE, progress=progress)
     labelled(data, for_judge(pictures), first=JUDGE, progress=progress)
 

@@ -15,13 +15,14 @@ from safetensors.torch import save_file
 from torch import nn
 
 from .. import StableDiffusion, files
+from ..checkpoint import find_model
 from ..scheduler import DDIM
 from ..unet import UNet2DConditionModel
 from .data import CAPTIONS, TRAINING, captioned, tokenize, tokenizer_in
 from .run import Length, Run, accelerator, finished
 from .story import keep_story
 from .train_text import trained_text_encoder
-from .train_vae import VAE_CONFIG, centre, encoded, trained_vae
+from .train_vae import VAE_CONFIG, centre, encoded, train_autoencoder, trained_vae
 
 # Stable Diffusion 2 with a fifth to a tenth of its channels and one layer in a block instead of two; heads of 64, attention on the upper three levels
 UNET_CONFIG = {
@@ -69,7 +70,7 @@ class DiffusionLoss(nn.Module):
 
 def train_diffusion(folder: Path, pictures: int, length: Length, progress=None):
     """Pictures of all SIZES, `pictures` in all; a batch holds one size."""
-    files.check_folder(folder / "model", saved)
+    files.check_folder(folder / "small", saved)
     vae, text_encoder = trained_vae(folder), trained_text_encoder(folder)
     with accelerator().local_main_process_first():
         data = gathered(folder, vae, pictures, SIZES, progress)
@@ -77,25 +78,45 @@ def train_diffusion(folder: Path, pictures: int, length: Length, progress=None):
     mean, std = square.mean(dim=(0, 2, 3)), square.std(dim=(0, 2, 3))
     centre(vae, mean, std)
     torch.manual_seed(2)
-    run_diffusion(folder, "diffusion", DiffusionLoss(text_encoder, UNet2DConditionModel(UNET_CONFIG)), vae, (data, mean, std), SIZES,
-                  length)
-    keep_story(folder)
+    losses = DiffusionLoss(text_encoder, UNet2DConditionModel(UNET_CONFIG))
+    run_diffusion(folder, "diffusion", losses, vae, (data, mean, std), SIZES, length, folder / "small")
+    keep_story(folder, folder / "small", ("vae", "text", "diffusion"))
+
+
+def train_large_vae(folder: Path, pictures: int, length: Length, progress=None):
+    """The autoencoder goes on with pictures twice as wide and high."""
+    torch.manual_seed(3)
+    (side, _), count, first = next(worlds(pictures, LARGE))
+    train_autoencoder(folder, "large-vae", small_model(folder).vae, (count, side, first), length, progress)
 
 
 def train_large(folder: Path, pictures: int, length: Length, progress=None):
-    """The same model goes on with pictures twice as wide and high, and a third of the small ones: it may forget nothing."""
+    """The UNet goes on with pictures twice as wide and high, in the latents of the autoencoder that knows them."""
     files.check_folder(folder / "model", saved)
-    vae = trained_vae(folder)
+    vae, small = trained_vae(folder, "large-vae"), small_model(folder)
     with accelerator().local_main_process_first():
-        square = encoded(folder, vae, pictures_of(pictures, SIZES[128, 128]), (128, 128), TRAINING, progress)
         data = gathered(folder, vae, pictures, LARGE, progress)
+    square = data[0][0]
     mean, std = square.mean(dim=(0, 2, 3)), square.std(dim=(0, 2, 3))
     centre(vae, mean, std)
-    data.append((square, torch.from_numpy(captioned(folder / "data", len(square), TRAINING, progress).copy())))
-    losses = DiffusionLoss(trained_text_encoder(folder), UNet2DConditionModel(UNET_CONFIG))
-    torch.manual_seed(3)
-    run_diffusion(folder, "large", finished(folder / "diffusion", losses).train(), vae, (data, mean, std), LARGE | {(128, 128): 0.5},
-                  length)
+    small.unet.config["sample_size"], vae.config["sample_size"] = 32, 256
+    torch.manual_seed(4)
+    losses = DiffusionLoss(small.text_encoder, small.unet.train())
+    run_diffusion(folder, "large", losses, vae, (data, mean, std), LARGE, length, folder / "model")
+    keep_story(folder, folder / "model", ("large-vae", "large"), before=small_folder(folder))
+
+
+def small_model(folder) -> StableDiffusion:
+    pipe = StableDiffusion.from_pretrained(small_folder(folder), device="cpu", dtype="float32")
+    if not (folder / "data" / "tokenizer").exists():
+        pipe.tokenizer.save_pretrained(folder / "data" / "tokenizer")
+    return pipe
+
+
+def small_folder(folder) -> Path:
+    """What `train diffusion` made of pictures of 128 pixels; where it was not run, the published model."""
+    small = folder / "small"
+    return small if small.exists() else find_model("postcard")
 
 
 def gathered(folder, vae, pictures, sizes, progress):
@@ -115,8 +136,8 @@ def pictures_of(pictures, part):
     return max(1, round(pictures * part))
 
 
-def run_diffusion(folder, name, losses, vae, data, sizes, length):
-    """data: a list of (latents, ids), and the mean and spread of the channels."""
+def run_diffusion(folder, name, losses, vae, data, sizes, length, model):
+    """data: a list of (latents, ids), and the mean and spread of the channels; model: the folder to write."""
     tokenizer, scheduler = tokenizer_in(folder / "data"), DDIM(SCHEDULER_CONFIG)
     empty = torch.from_numpy(tokenize(tokenizer, [""]))
     run = Run(folder / name, losses, length)
@@ -141,7 +162,7 @@ def run_diffusion(folder, name, losses, vae, data, sizes, length):
         return scheduler.add_noise(x0, noise, timesteps), timesteps, input_ids, scheduler.get_velocity(x0, noise, timesteps)
 
     def sheet(average):
-        save_model(folder / "model", tokenizer, average.text_encoder, average.unet, vae)
+        save_model(model, tokenizer, average.text_encoder, average.unet, vae)
         pipe = StableDiffusion(tokenizer, average.text_encoder.eval(), average.unet, vae.to(device), scheduler)
         return grid(pipe(list(PROMPTS), seed=[42] * len(PROMPTS)), columns=4)
 
@@ -178,7 +199,8 @@ def write_model(folder, tokenizer, text_encoder, unet, vae):
     """diffusers' layout, float16."""
     copy.deepcopy(text_encoder).half().save_pretrained(folder / "text_encoder")
     tokenizer.save_pretrained(folder / "tokenizer")
-    configs = {"unet": (unet, UNET_CONFIG), "vae": (vae, VAE_CONFIG | {"scaling_factor": vae.config.scaling_factor})}
+    sizes = {"sample_size": unet.config.sample_size}, {key: vae.config[key] for key in ("sample_size", "scaling_factor")}
+    configs = {"unet": (unet, UNET_CONFIG | sizes[0]), "vae": (vae, VAE_CONFIG | sizes[1])}
     for name, (module, config) in configs.items():
         (folder / name).mkdir(exist_ok=True)
         weights = {key: value.half().cpu().contiguous() for key, value in module.state_dict().items()}
