@@ -321,6 +321,7 @@ def test_a_model_is_saved_as_a_whole(tmp_path, monkeypatch):
     (tmp_path / "unet").rename(folder / "other")
     shutil.rmtree(folder / "unet")
     (folder / "other").rename(folder / "unet")
+    shutil.copytree(folder, tmp_path / "small")
     for stage in train_diffusion.train_diffusion, train_diffusion.train_large:  # before all work
         with pytest.raises(SdscopeError, match="was not made by this command"):
             stage(tmp_path, 100, Length(1, 1, 1e-3))
@@ -386,7 +387,7 @@ def test_every_stage_and_the_evaluation(tmp_path, tiny, monkeypatch):
             return real(pipe, prompts, scale, seeds, *steps)
         another = len({*prompts}) < len(prompts)               # several pictures of one scene
         asked = [replace(scenes[text], seed=scenes[text].seed + (1 + k) * another) for text, k in zip(prompts, seeds, strict=True)]
-        return [data.paint(scene) for scene in (asked if scale == 1 else asked[:1] * len(asked))]
+        return [data.paint(scene, pipe.size, pipe.size) for scene in (asked if scale == 1 else asked[:1] * len(asked))]
 
     monkeypatch.setattr(evaluation, "generated", painter_or_parrot)
     monkeypatch.setattr(evaluation, "GUIDANCE", (1.0, 5.0))
@@ -402,7 +403,7 @@ def test_every_stage_and_the_evaluation(tmp_path, tiny, monkeypatch):
     assert painter["accuracy"] == result["painter"]
     assert (painter["frechet"], painter["diversity"]) == (pytest.approx(0, abs=0.01), 1.0)
     assert parrot["frechet"] > 10 and parrot["diversity"] == pytest.approx(0, abs=0.01)
-    pictures = train_vae.to_tensor(np.stack([np.asarray(data.paint(scene)) for scene in scenes.values()]))
+    pictures = train_vae.to_tensor(np.stack([np.asarray(data.paint(scene, 256, 256)) for scene in scenes.values()]))
     vae = StableDiffusion.from_pretrained(tmp_path / "model", device="cpu").vae
     with torch.no_grad():
         back = vae.decode(vae.encode(pictures)[0]).clamp(-1, 1)
