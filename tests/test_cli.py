@@ -1,5 +1,6 @@
 """The command line: a picture, or one line and exit status 2."""
 
+import io
 import subprocess
 import sys
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import sdscope
 from sdscope import cli
 
 
@@ -65,6 +67,7 @@ WRONG = [
     (["-o", "nowhere/a.png"], "cannot write nowhere/a.png: No such file or directory"),
     (["-o", "/dev/null/a.png"], "cannot write /dev/null/a.png: Not a directory"),
     (["-o", f"{'x' * 300}.png"], "File name too long"),
+    (["-o", "a.webp", "--width", "16392", "--height", "8"], "cannot write a.webp: a .webp has at most 16383 pixels a side; write a .png"),
 ]
 
 
@@ -96,13 +99,34 @@ def test_what_was_there_stays_when_writing_fails(run, tmp_path, monkeypatch):
     assert [file.read_text() for file in tmp_path.iterdir()] == ["precious"]
 
 
-def test_a_bug_is_not_hidden(run, monkeypatch):
+@pytest.mark.parametrize("error", [ValueError("a bug"), EOFError("a bug")], ids=lambda error: type(error).__name__)
+def test_a_bug_is_not_hidden(run, monkeypatch, error):
     def bug(*args, **kwargs):
-        raise ValueError("a bug")
+        raise error
 
     monkeypatch.setattr("sdscope.pipeline.StableDiffusion.from_pretrained", bug)
-    with pytest.raises(ValueError, match="a bug"):
+    with pytest.raises(type(error), match="a bug"):
         run("generate", "x", "-o", "a.png")
+
+
+def test_a_full_disk_anywhere(run, monkeypatch):
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device", "log.jsonl")
+
+    monkeypatch.setattr("sdscope.pipeline.StableDiffusion.from_pretrained", full)
+    assert run("generate", "x", "-o", "a.png") == (2, "", "sdscope: the disk is full: log.jsonl\n")
+
+
+def test_a_terminal_that_lacks_the_letters_of_a_name(run, tmp_path, monkeypatch):
+    terminal = io.TextIOWrapper(io.BytesIO(), "ascii", write_through=True)
+    monkeypatch.setattr(sys, "stdout", terminal)
+    status, _, err = run("generate", "x", "-o", "ö.png", "--model", "{tiny}", "--steps", "1", "--seed", "3")
+    assert (status, err) == (0, "") and (tmp_path / "ö.png").exists()
+    assert terminal.buffer.getvalue() == b"\\xf6.png (seed 3)\n"
+
+
+def test_version(run):
+    assert run("--version") == (0, f"sdscope {sdscope.__version__}\n", "")
 
 
 def test_missing_words(run):

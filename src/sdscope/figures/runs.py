@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 from filelock import FileLock
 
-from .. import SdscopeError
+from .. import SdscopeError, files
 from ..trace import Trace, trace
 
 ROOM = 4e9  # bytes of runs that are kept on disk
@@ -72,7 +72,7 @@ class Runs:
         """Loaded, or painted and saved. Who comes while another process paints it waits for that."""
         if not self.folder:
             return self.paint(*what)
-        self.folder.mkdir(parents=True, exist_ok=True)
+        files.make_folder(self.folder)
         path = self.folder / f"{key}.safetensors"
         with FileLock(path.with_suffix(".lock")):
             try:
