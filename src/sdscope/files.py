@@ -3,7 +3,7 @@
     files.check(path)                       # before the work: can a file be written there?
     with files.writing(path) as part:       # a file: written as `part`, then moved to its place
         image.save(part)
-    with files.making(folder, ours) as new: # a folder, likewise
+    with files.making(folder, ours) as new:  # a folder, likewise
 
 What is not finished lies beside its place, in a folder of its own whose name nobody else uses; what processes that
 were killed have left of those goes when the next file is written there. A link is followed, as by every program that
@@ -120,7 +120,7 @@ def explained(path):
         yield
     except (OSError, SafetensorError, RuntimeError) as error:
         known = error.__context__ if isinstance(error, RuntimeError) else error
-        if isinstance(known, RuntimeError | None):
+        if not isinstance(known, OSError | SafetensorError):
             raise
         reason = getattr(known, "strerror", None) or f"{known}: is the disk full?"  # numpy and safetensors tell no more
         raise SdscopeError(f"cannot write {path}: {reason}") from error

@@ -112,9 +112,11 @@ def large_enough(folder, name, version, count):
 
 
 def make_all(folder, name, version, count, make, progress):
-    others = [file.name for file in sorted(folder.glob(f"*{name}-*.npy")) if f".{version}." not in file.name]
+    kept = [file.name for chunk in ("", "chunk-") for file in sorted(folder.glob(f"{chunk}{name}-*.npy"))]
+    others = [name for name in kept if f".{version}." not in name]
     if others:
-        log.warning("%s was made by another version of the code: it is not used, and can be removed (%d files)", folder / others[-1], len(others))
+        more = f" and {len(others) - 1} more" if others[1:] else ""
+        log.warning("%s%s: of another version of the code, so not used; can be removed", folder / others[0], more)
     begun = time.monotonic()
     starts, chunk = range(0, count, CHUNK), lambda start: folder / f"chunk-{name}-{start}.{version}.npy"
     missing = [start for start in starts if not chunk(start).exists()]
