@@ -224,7 +224,7 @@ def test_damaged_data_is_one_line(tmp_path, monkeypatch, damaged):
     make()
     (file,) = tmp_path.glob("*.npy")
     file.write_bytes(file.read_bytes()[:-10] if damaged is None else damaged)
-    with pytest.raises(SdscopeError, match=rf"{file.name} is damaged \(.*\): remove it, and it is made again") as told:
+    with pytest.raises(SdscopeError, match=rf"{file.name} is damaged \(.+\): remove it, and it is made again") as told:
         make()
     assert "\n" not in str(told.value)
     file.unlink()
@@ -281,7 +281,7 @@ def test_a_damaged_checkpoint_is_one_line(tmp_path, damaged):
     Run(tmp_path, Fit(), Length(1, 8, 0.1)).go(batch)
     file = tmp_path / "last.pt"
     file.write_bytes(file.read_bytes()[:1000] if damaged is None else damaged)
-    with pytest.raises(SdscopeError, match=r"last.pt is damaged \(.*\): remove it, and the run begins again") as told:
+    with pytest.raises(SdscopeError, match=r"last.pt is damaged \(.+\): remove it, and the run begins again") as told:
         Run(tmp_path, Fit(), Length(1, 8, 0.1))
     assert "\n" not in str(told.value)
     torch.save({"step": 1}, file)

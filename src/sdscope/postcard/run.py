@@ -202,7 +202,7 @@ def loaded(file: Path, advice: str):
     try:
         return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # EOFError, RuntimeError, UnpicklingError, OSError ...
-        reason = str(error).partition("\n")[0]
+        reason = str(error).partition("\n")[0] or type(error).__name__
         raise SdscopeError(f"{file} is damaged ({reason}): {advice}") from error
 
 
