@@ -22,12 +22,13 @@ from diffusers import (
     LCMScheduler,
     LMSDiscreteScheduler,
     PNDMScheduler,
+    StableDiffusionInpaintPipeline,
     TCDScheduler,
     UNet2DConditionModel,
     UniPCMultistepScheduler,
 )
 from diffusers.models.attention_processor import AttnProcessor
-from safetensors import safe_open
+from PIL import Image
 from safetensors.torch import save_file
 
 import sdscope.trace
@@ -745,6 +746,20 @@ def test_a_pipeline_without_a_text_encoder(tiny):
     for odd in (pipe, tiny.unet, None):
         with pytest.raises(SdscopeError, match="cannot be traced: trace needs unet, vae and scheduler"), trace(odd):
             pass
+
+
+def test_a_picture_with_a_mask():
+    """An inpainting UNet sees nine channels: the latents, the mask, what is masked."""
+    parts = tiny_pipeline(in_channels=9).components | dict(safety_checker=None, feature_extractor=None)
+    pipe, image = StableDiffusionInpaintPipeline(**parts, requires_safety_checker=False), Image.new("RGB", (64, 64))
+    pipe.scheduler = PNDMScheduler.from_config(SCHEDULER | dict(skip_prk_steps=True))
+    pipe.set_progress_bar_config(disable=True)
+    with trace(pipe) as t:
+        picture = run_theirs(pipe, image=image, mask_image=image.convert("L"), num_inference_steps=2)[0]
+    assert t.pictures[0].tobytes() == picture.tobytes()
+    for s in t.steps:
+        assert s.model_input.shape == (1, 9, 8, 8) and torch.equal(s.model_input[:, :4], s.latents)
+        assert torch.equal(s.pred_x0, predicted_x0(pipe.scheduler, s.t, s.latents, s.noise))
 
 
 def test_every_transformer_block_is_seen():
