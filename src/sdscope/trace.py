@@ -41,7 +41,7 @@ from typing import get_args
 import torch
 
 from . import SdscopeError
-from .record import END, START, Attention, Features, Stages, Step, Tokens, Trace, cutter
+from .record import END, START, Attention, Features, Step, Tokens, Trace, cutter
 
 __all__ = ["END", "START", "Attention", "Step", "Tokens", "Trace", "trace"]
 
