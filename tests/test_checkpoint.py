@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import NO_CHECKER
 from diffusers import AutoencoderKL as Reference
+from diffusers import StableDiffusionPipeline
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTokenizer
 
@@ -246,9 +248,22 @@ def test_fp16_variants_are_found(folder):
             assert torch.equal(right.half(), halved) and not zero.any()
 
 
-def test_a_gpu_computes_in_float16():
-    for kind, dtype in ("cuda", torch.float16), ("mps", torch.float16), ("cpu", torch.float32):
-        assert pick_dtype("auto", torch.device(kind)) == dtype
+@pytest.mark.parametrize(
+    "device, name, dtype",
+    [
+        ("cuda", "NVIDIA H100", torch.float16),
+        ("cuda", "NVIDIA GeForce RTX 2060", torch.float16),
+        ("cuda", "NVIDIA GeForce GTX 1660 Ti", torch.float32),
+        ("mps", "", torch.float32),
+        ("cpu", "", torch.float32),
+    ],
+)
+def test_float16_only_where_it_is_safe(monkeypatch, device, name, dtype):
+    monkeypatch.setattr("torch.cuda.get_device_name", lambda device: name)
+    device = torch.device(device)
+    assert pick_dtype("auto", device) == pick_dtype(None, device) == dtype
+    for asked in "float16", torch.float32:  # what is asked for is done
+        assert pick_dtype(asked, device) == getattr(torch, str(asked).removeprefix("torch."))
 
 
 def test_a_large_model_on_the_cpu_is_worth_a_word(caplog):
@@ -413,12 +428,14 @@ def test_the_other_precision_in_the_cache(cache, folder, name, has, offline):
         assert StableDiffusion.from_pretrained(name, device="cpu", dtype=dtype, offline=offline).size == 64
 
 
-def test_an_original_that_is_gone_from_the_hub_but_not_from_here(cache, tiny_folder, caplog, monkeypatch):
+def test_an_original_that_is_gone_from_the_hub_but_not_from_here(cache, tiny_folder, caplog):
     """As diffusers has it; where a file of it is missing, its mirror"""
     name, files = "runwayml/stable-diffusion-v1-5", [*FILES, "tokenizer/tokenizer.json", TEXT, UNET, VAE]
     kept = a_cache(cache, name, "2" * 40, tiny_folder, files)
     for offline in True, False:
         assert find_model(name, offline=offline) == kept
+    theirs = StableDiffusionPipeline.download(name, cache_dir=cache, local_files_only=True, **NO_CHECKER)
+    assert Path(theirs) == kept
     assert not caplog.messages
     (kept / UNET).unlink()
     assert find_model(name).parent.parent.name == "models--stable-diffusion-v1-5--stable-diffusion-v1-5"
@@ -434,10 +451,25 @@ def test_a_commit_that_is_gone_from_the_hub(cache, monkeypatch):
             raise RuntimeError("404")
         return snapshot_download(hub_id, local_files_only=True, **options)
 
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     monkeypatch.setattr("huggingface_hub.snapshot_download", gone)
     assert find_model("owner/name").is_relative_to(cache)
     next(cache.glob(f"*name/snapshots/*/{UNET}")).unlink()
     refused("owner/name", "RuntimeError: 404")
+
+
+def test_shards_in_the_cache(cache, tiny_folder, tmp_path):
+    """As diffusers leaves a sharded model there: the hub has it whole too, and in float16"""
+    sharded = tmp_path / "sharded"
+    StableDiffusionPipeline.from_pretrained(tiny_folder, **NO_CHECKER).save_pretrained(sharded, max_shard_size="20KB")
+    listed = [file.relative_to(sharded).as_posix() for file in sharded.rglob("*") if file.is_file()]
+    half = [name.replace(".safe", ".fp16.safe") for name in (TEXT, UNET, VAE)]
+    kept = a_cache(cache, "owner/shards", "3" * 40, sharded, [*listed, *half, TEXT, UNET, VAE])
+    for dtype in torch.float32, torch.float16:
+        assert find_model("owner/shards", offline=True, dtype=dtype) == kept
+    shard = next(kept.glob("unet/*-00002-of-*"))
+    shard.unlink()
+    refused("owner/shards", f"lacks unet/{shard.name} in the local cache")
 
 
 def test_a_half_warm_cache_says_what_is_missing(cache):

@@ -98,6 +98,9 @@ def without_weights(hub_id):
 
 def download(hub_id, revision, offline, dtype):
     """A hub id -> the folder of its files in the hub's cache; only safetensors, never pickles"""
+    from huggingface_hub import constants
+
+    offline = offline or constants.HF_HUB_OFFLINE
     if revision:  # a commit, which cannot change: the hub need not be asked for what is here
         folder = cached(hub_id, revision, variants(dtype)[:1])
         if folder:

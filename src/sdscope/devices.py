@@ -22,13 +22,25 @@ def pick_device(name="auto"):
 
 
 def pick_dtype(dtype, device):
-    """ "auto" (float16 on a GPU, float32 on a CPU, which is slow in half precision) or a dtype"""
+    """ "auto", float16 where that is fast and safe and float32 elsewhere, or a dtype"""
     if dtype in (None, "auto"):
-        return torch.float32 if device.type == "cpu" else torch.float16
+        return torch.float16 if suits_float16(device) else torch.float32
     dtype = DTYPES.get(dtype, dtype)
     if dtype not in DTYPES.values():
         raise SdscopeError(f"no dtype {dtype!r} here: use auto, {', '.join(DTYPES)}")
     return dtype
+
+
+def suits_float16(device):
+    """float16 ends at 65504. Beyond it a number is infinite, soon all are NaN, and the picture is black."""
+    if device.type == "cpu":
+        return False  # slow in half precision
+    if device.type == "mps":
+        # Metal's attention multiplies queries by keys in float16. Stable Diffusion 2 at 768 pixels, whose
+        # config.json says upcast_attention, goes beyond the end there. CUDA's kernels add up in float32.
+        return False
+    # Nvidia's GTX 1650 and 1660, the only cards so named, are known for NaN in float16 convolutions.
+    return device.type != "cuda" or "GTX 16" not in torch.cuda.get_device_name(device)
 
 
 def warn_if_slow(unet, asked, device):
