@@ -122,6 +122,8 @@ def test_a_folder_too_high(folder):
     (cache / "snapshots").mkdir(parents=True)
     kept = folder.rename(cache / "snapshots" / "commit")
     refused(cache, f"give {kept}")
+    (folder / "pictures").mkdir(parents=True)
+    refused(folder, "give the folder of a model in diffusers' layout")
 
 
 def test_a_file_is_no_model(folder, tmp_path):

@@ -61,9 +61,12 @@ def local_folder(name):
 
 
 def advice(folder):
-    """What to do about a folder that lacks files: is it one too high?"""
+    """What to do about a folder that lacks files: is it one too high, or no model at all?"""
     inner = sorted(path.parent for way in ("*", "snapshots/*") for path in folder.glob(f"{way}/{FILES[0]}"))
-    return f"give {inner[0]}, which holds a model" if inner else AGAIN
+    if inner:
+        return f"give {inner[0]}, which holds a model"
+    known = any((folder / name).is_file() for name in FILES)
+    return AGAIN if known else "give the folder of a model in diffusers' layout"
 
 
 def from_hub(name, offline, dtype):
@@ -209,7 +212,7 @@ def refuse_file(path):
 
 
 def refuse_pickles(folder):
-    for path in sorted(folder.rglob("*")):
+    for path in sorted([*folder.glob("*"), *folder.glob("*/*")]):
         if path.suffix in PICKLES:
             refuse_pickle(path)
 
