@@ -176,16 +176,24 @@ def test_another_kind_of_schedule(folder, key, value):
     refused(folder, f"{key} is '{value}'")
 
 
-def test_a_tokenizer_of_another_model(folder):
-    edit(folder / "tokenizer/tokenizer_config.json", model_max_length=512)
-    refused(folder, "the tokenizer does not fit the text encoder")
+def test_a_tokenizer_of_another_model(folder, tmp_path):
+    does_not = "the tokenizer does not fit the text encoder, "
+    for length in 512, 2, -1, 0, True, None, "77", 77.5, float("nan"), [], {"a": 1}:
+        edit(folder / "tokenizer/tokenizer_config.json", model_max_length=length)
+        refused(folder, f"{folder}/tokenizer", does_not + "model_max_length is ", "a whole number from 3 to 77")
+    edit(folder / "tokenizer/tokenizer_config.json", model_max_length=3)
+    assert StableDiffusion.from_pretrained(folder, device="cpu").encode(["a ship"]).shape == (1, 3, 32)
+    edit(folder / "tokenizer/tokenizer_config.json", pad_token=None)
+    refused(folder, does_not + "it has no pad_token")
+    edit(folder / "tokenizer/tokenizer_config.json", pad_token="a", bos_token="a new one")
+    refused(folder, does_not + "it has 515 tokens, and vocab_size is 514")
 
 
-def test_a_tokenizer_with_more_pieces_than_the_text_encoder_knows(folder):
-    tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
-    tokenizer.add_tokens(["zeppelin"])
-    tokenizer.save_pretrained(folder / "tokenizer")
-    refused(folder, "the tokenizer does not fit the text encoder")
+@pytest.mark.parametrize("key", ["bos_token", "eos_token", "unk_token", "padding_side", "added_tokens_decoder"])
+@pytest.mark.parametrize("value", [5, [], {"a": 1}])
+def test_a_tokenizer_of_odd_types(folder, key, value):
+    edit(folder / "tokenizer/tokenizer_config.json", **{key: value})
+    refused(folder, f"{folder}/tokenizer ", "is damaged or incomplete")
 
 
 def test_a_config_of_another_model(folder):

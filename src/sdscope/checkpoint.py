@@ -15,8 +15,8 @@ import torch
 from . import SdscopeError
 from .config import AGAIN, first_line, read_config, unreadable
 from .models import KNOWN, MIRRORS
-from .settings import SCHEDULER, TEXT_ENCODER, UNET, VAE, fit_together, settle
-from .weights import WEIGHTS, is_whole, patterns, read_weights, some, variants, weights_files
+from .settings import SCHEDULER, TEXT_ENCODER, UNET, VAE, fit_together, settle, shown, whole
+from .weights import WEIGHTS, is_complete, patterns, read_weights, some, variants, weights_files
 
 log = logging.getLogger("sdscope")
 
@@ -112,7 +112,7 @@ def download(hub_id, revision, offline, dtype):
         folder = snapshot(hub_id, revision, offline, [])
         refuse_other_kinds(folder)  # before gigabytes are fetched
         for variant in variants(dtype):
-            if not is_whole(folder, [variant]):
+            if not is_complete(folder, [variant]):
                 folder = snapshot(hub_id, folder.name, offline, patterns(variant))
             missing = missing_files(folder)
             if not missing:
@@ -151,7 +151,7 @@ def cached(hub_id, revision, variants):
         folder = snapshot(hub_id, revision, True, [])
     except Exception:  # the hub's client has many ways to say that it is not there
         return None
-    return folder if is_whole(folder, variants) and not missing_files(folder) else None
+    return folder if is_complete(folder, variants) and not missing_files(folder) else None
 
 
 def snapshot(hub_id, revision, offline, weights):
@@ -293,7 +293,8 @@ def load_text(folder, device, dtype):
             )
     except Exception as error:  # json's, tokenizers' or transformers' own
         raise unreadable(part, error) from error
-    check_text(path, tokenizer, text_encoder.config, report)
+    check_text(path, report)
+    check_tokenizer(folder / "tokenizer", tokenizer, text_encoder.config)
     return tokenizer, text_encoder.to(device).eval().requires_grad_(False)
 
 
@@ -318,7 +319,7 @@ def quiet():
             disable_progress_bars()
 
 
-def check_text(path, tokenizer, config, report):
+def check_text(path, report):
     """transformers fills what is missing with random numbers: an error here."""
     complain(
         path,
@@ -326,6 +327,18 @@ def check_text(path, tokenizer, config, report):
         unexpected=sorted(report["unexpected_keys"]),
         mismatched=sorted(key for key, *_ in report["mismatched_keys"]),
     )
-    length = tokenizer.model_max_length
-    if len(tokenizer) > config.vocab_size or length > config.max_position_embeddings:
-        raise SdscopeError(f"{path}: the tokenizer does not fit the text encoder: {AGAIN}")
+
+
+def check_tokenizer(path, tokenizer, config):
+    """Every text as many numbers as the text encoder has places for, each one that it knows"""
+    length = whole(config.max_position_embeddings, least=3)  # start, a piece of a word, end
+    given = tokenizer.model_max_length
+    if not length.fits(given):
+        wrong = f"model_max_length is {shown(given)}, and must be {length.words}"
+    elif len(tokenizer) > config.vocab_size:
+        wrong = f"it has {len(tokenizer)} tokens, and vocab_size is {config.vocab_size}"
+    elif tokenizer.pad_token_id is None:
+        wrong = "it has no pad_token"
+    else:
+        return
+    raise SdscopeError(f"{path}: the tokenizer does not fit the text encoder, {wrong}: {AGAIN}")

@@ -42,7 +42,7 @@ def weights_files(folder, part, dtype):
     return max(choices, key=lambda files: sum(file.is_file() for file in files) / len(files))
 
 
-def is_whole(folder, variants):
+def is_complete(folder, variants):
     """Are the weights of all parts here, in one of these variants?"""
     files = [[f for v in variants for f in layouts(folder, part, v)] for part in WEIGHTS]
     return all(any(all(file.is_file() for file in way) for way in ways) for ways in files)
