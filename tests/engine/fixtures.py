@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 from diffusers import DPMSolverMultistepScheduler, EulerDiscreteScheduler
 
-from sdscope.checkpoint import find_model, load_text, read_config
+from sdscope.checkpoint import find_model, load_text
+from sdscope.config import read_config
 from sdscope.record import Tokens
 from sdscope.scheduler import DDIM
 

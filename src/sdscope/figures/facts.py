@@ -10,7 +10,8 @@ from pathlib import Path
 import torch
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from ..checkpoint import find_model, read_config
+from ..checkpoint import find_model
+from ..config import read_config
 from ..models import KNOWN
 from ..shapes import build, shapes, total
 
