@@ -1,12 +1,14 @@
 """The command line: a picture, or one line and exit status 2."""
 
 import io
+import shutil
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 import sdscope
 from sdscope import cli
@@ -41,6 +43,22 @@ def test_other_formats(run, tmp_path, name):
     status, *_ = run("generate", "", "-o", name, "--model", "{tiny}", "--steps", "1")
     assert status == 0
     assert Image.open(tmp_path / name).size == (64, 64)
+
+
+def test_too_large_for_float16(run, tmp_path, tiny_folder):
+    """The line says what to do, and that helps: a UNet that float16 cannot hold, as on a GPU"""
+    folder = shutil.copytree(tiny_folder, tmp_path / "model")
+    path = folder / "unet/diffusion_pytorch_model.safetensors"
+    weights = load_file(path)
+    weights["conv_in.weight"] *= 3e5  # each of them is below 65504, what they give is not
+    save_file(weights, path)
+    words = ["generate", "x", "-o", "a.png", "--model", str(folder), "--steps", "1"]
+    status, _, err = run(*words, "--dtype", "float16")
+    assert status == 2 and len(err.splitlines()) == 1 and not (tmp_path / "a.png").exists()
+    assert "NaN or infinity in the latents after step 1" in err and 'dtype="float32"' in err
+    assert run(*words, "--dtype", "float32")[0] == 0
+    status, _, err = run(*words, "--dtype", "float8")
+    assert status == 2 and "no dtype 'float8' here: use auto, float32, float16, bfloat16" in err
 
 
 def test_without_a_seed_it_tells_which(run, tmp_path):

@@ -43,6 +43,7 @@ def generate(
     height: Annotated[int | None, Option(help="In pixels. Default: the model's own.")] = None,
     width: Annotated[int | None, Option(help="In pixels. Default: the model's own.")] = None,
     model: Annotated[str, Option(help="A short name, a folder, or a hub id.")] = "postcard",
+    dtype: Annotated[str, Option(help="auto, float32, float16 or bfloat16.")] = "auto",
     offline: Annotated[bool, Option("--offline", help="Never use the network.")] = False,
 ):
     """Paint a picture from a prompt."""
@@ -54,7 +55,7 @@ def generate(
         print(f"step {done} of {steps}", end="\n" if done == steps else "\r", file=sys.stderr)
 
     seed = secrets.randbelow(2**32) if seed is None else seed
-    pipe = StableDiffusion.from_pretrained(model, offline=offline)
+    pipe = StableDiffusion.from_pretrained(model, dtype=dtype, offline=offline)
     callback = progress if sys.stderr.isatty() else None
     image = pipe(prompt, negative_prompt, height, width, steps, guidance_scale, seed, callback)
     with files.writing(output) as part:
