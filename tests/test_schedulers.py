@@ -161,8 +161,8 @@ LIMITS = [  # how many steps, and the line; None: it paints
     (EulerDiscreteScheduler, LEADING, 1000, None),
     (EulerDiscreteScheduler, {}, 1001, "steps must be a whole number from 1 to 1000, not 1001"),
     (LCMScheduler, {}, 51, "steps must be a whole number from 1 to 50, not 51"),
-    (FlowMatchEulerDiscreteScheduler, {}, 5, "FlowMatchEulerDiscreteScheduler is for another kind of model .* has no init_noise_sigma, scale_model_input"),
-    (FlowMatchHeunDiscreteScheduler, {}, 5, "FlowMatchHeunDiscreteScheduler is for another kind of model"),
+    (FlowMatchEulerDiscreteScheduler, {}, 5, "FlowMatchEulerDiscreteScheduler is no scheduler for .* has no init_noise_sigma, scale_model_input: take"),
+    (FlowMatchHeunDiscreteScheduler, {}, 5, "FlowMatchHeunDiscreteScheduler is no scheduler for"),
 ]
 
 
@@ -178,3 +178,11 @@ def test_how_many_steps_a_scheduler_takes(both, cls, options, steps, message):
     with pytest.raises(SdscopeError, match=message) as error:
         pipe.denoise(latents, embeds, steps, 1.0)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("other", [EulerDiscreteScheduler, "euler", None], ids=str)
+def test_what_is_no_scheduler(both, other):
+    pipe = copy.copy(both[0])
+    pipe.scheduler = other
+    with pytest.raises(SdscopeError, match="scheduler .*: take the model's own, or one made from its configuration"):
+        pipe("a ship")

@@ -68,8 +68,9 @@ def check_steps(scheduler, steps):
     """How many there can be is asked of the scheduler itself"""
     name = type(scheduler).__name__
     lacks = ", ".join(part for part in SCHEDULER if not hasattr(scheduler, part))
-    such = "the model's own, or one made from its configuration: EulerDiscreteScheduler.from_config(...)"
-    require(not lacks, f"{name} is for another kind of model (it has no {lacks}): take {such}")
+    such = "take the model's own, or one made from its configuration: EulerDiscreteScheduler.from_config(...)"
+    require(not isinstance(scheduler, type), f"the scheduler is a class, {getattr(scheduler, '__name__', '')}: {such}")
+    require(not lacks, f"{name} is no scheduler for this kind of model, as it has no {lacks}: {such}")
     trained, n = scheduler.config.num_train_timesteps, whole(steps, 0)
     if 1 <= n <= trained and not why_not(scheduler, n):
         return
