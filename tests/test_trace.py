@@ -349,15 +349,17 @@ def test_only_the_runs_own_latents_are_its_picture(tiny):
     assert len(t.pictures) == 2 and t.latents is None and t.vae.shapes["conv_out"] == (2, 3, 64, 64)
 
 
-def test_runs_of_one_timetable_are_told_apart(tiny):
-    """A loop written by hand, twice, with set_timesteps called once"""
+def test_runs_of_one_timetable_are_told_apart(tmp_path, tiny):
+    """A loop written by hand, twice, with set_timesteps called once; its times are numpy's"""
     embeds = tiny.encode_prompt(["a ship", "a tree"], [""], False)
     tiny.scheduler.set_timesteps(3)
     with trace(tiny) as t:
         for row in embeds.split(1):
             latents = tiny.get_latents(1, 64, 64, 1)
             for time in tiny.scheduler.timesteps:
-                latents = tiny.scheduler.step(tiny.unet(latents, time, row), time, latents)[0]
+                latents = tiny.scheduler.step(tiny.unet(latents, time, row), np.int64(time), latents)[0]
+    t.save(tmp_path / "run")
+    assert_equal(t, Trace.load(tmp_path / "run"))
     assert len(t.steps) == 3 and torch.equal(t.latents, latents) and torch.equal(t.embeddings.cond, row)
 
 

@@ -272,7 +272,7 @@ class Recorder:
         self.alone()
         noise, latents, batch = keep(noise), keep(latents), len(latents)
         self.check_calls(noise, batch)
-        t, steps = timestep.item() if isinstance(timestep, torch.Tensor) else timestep, self.trace.steps
+        t, steps = timestep.item() if hasattr(timestep, "item") else timestep, self.trace.steps
         if not self.running or t == steps[0].t != steps[-1].t:  # back where the run began: it is another
             self.begin(batch)
         guided = len(self.noise) == 2 * batch
