@@ -324,6 +324,15 @@ def test_what_is_not_implemented_is_refused_by_name(folder, part):
         path.write_text(whole)
 
 
+@pytest.mark.parametrize("part, change", [("unet", "act_fn"), ("scheduler", "beta_schedule")])
+def test_it_is_refused_before_weights_are_read(folder, part, change):
+    edit(folder, part, **{change: "other"})
+    for weights in folder.rglob("*.safetensors"):
+        weights.write_bytes(b"")
+    with pytest.raises(SdscopeError, match=f"{change} is 'other'"):
+        StableDiffusion.from_pretrained(folder, device="cpu")
+
+
 @pytest.mark.parametrize("module, made", [("unet", UNet2DConditionModel), ("vae", AutoencoderKL), ("scheduler", DDIM)])
 def test_a_class_by_itself_refuses_too(module, made):
     for key, value in REFUSED[module].items():

@@ -16,6 +16,7 @@ from PIL import Image
 from test_cli import run  # noqa: F401
 
 from sdscope import SdscopeError, StableDiffusion, web
+from sdscope.scheduler import DDIM
 from sdscope.trace import trace
 
 BOUND = 2e-5  # largest difference beside the largest number: the graphs round as torch does, in another order
@@ -199,6 +200,15 @@ def test_nothing_stays_of_an_export_that_fails(postcard, tmp_path, monkeypatch):
 def test_too_large(postcard, tmp_path, monkeypatch):
     monkeypatch.setattr(web, "MOST_BYTES", 1_000_000)
     with pytest.raises(SdscopeError, match="too large for a browser"):
+        web.export_web(postcard, tmp_path / "model")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("changes", [dict(timestep_spacing="trailing"), dict(rescale_betas_zero_snr=True)], ids=str)
+def test_a_schedule_that_the_page_does_not_have(postcard, tmp_path, monkeypatch, changes):
+    monkeypatch.setattr(postcard, "scheduler", DDIM(postcard.scheduler.config | changes))
+    (name, value), = changes.items()
+    with pytest.raises(SdscopeError, match=f"{name} is {value!r}; a browser knows only"):
         web.export_web(postcard, tmp_path / "model")
     assert list(tmp_path.iterdir()) == []
 

@@ -59,10 +59,10 @@ class StableDiffusion:
         dtype = pick_dtype(dtype, device)
         folder = find_model(model, offline, dtype)
         check_settings(folder)
+        scheduler = scheduler or load_scheduler(DDIM, folder / "scheduler")
         tokenizer, text_encoder = load_text(folder, device, dtype)
         unet = load_module(UNet2DConditionModel, folder / "unet", device, dtype)
         vae = load_module(AutoencoderKL, folder / "vae", device, dtype)
-        scheduler = scheduler or load_scheduler(DDIM, folder / "scheduler")
         warn_if_slow(unet, asked, device)
         return cls(tokenizer, text_encoder, unet, vae, scheduler)
     # endregion from_pretrained

@@ -374,6 +374,7 @@ SCHEDULER = Table(
         *("predict_x0", "disable_corrector", "lambda_min_clipped", "noise_sampler_seed"),
         *("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas", "use_lu_lambdas"),
         *("sigma_min", "sigma_max", "sigma_data", "sigma_schedule", "rho"),
+        *("tensor_format", "timestep_values"),  # of versions before 0.5
         *("flow_shift", "use_dynamic_shifting", "time_shift_type", "shift_terminal"),  # of use_flow_sigmas
     },
     unlike={"beta_start", "beta_end", "beta_schedule", "set_alpha_to_one"},
