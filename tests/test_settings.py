@@ -16,7 +16,7 @@ from conftest import SCHEDULER as SCHEDULE
 from diffusers import AutoencoderKL as ReferenceVAE
 from diffusers import DDIMScheduler, StableDiffusionPipeline
 from diffusers import UNet2DConditionModel as ReferenceUNet
-from transformers import CLIPTextConfig
+from transformers import CLIPTextConfig, CLIPTextModel
 
 from sdscope import SdscopeError, StableDiffusion
 from sdscope import scheduler as ours_scheduler
@@ -160,6 +160,29 @@ def test_autoencoder_settings_that_are_read(change):
     expected = theirs.encode(pictures).latent_dist
     compare([(mean, expected.mean), (logvar, expected.logvar), (ours.decode(mean), theirs.decode(mean).sample)])
     assert ours.config.scaling_factor == theirs.config.scaling_factor
+
+
+@pytest.mark.parametrize("act", ["gelu", "quick_gelu"])
+def test_text_encoder_settings_that_are_read(tmp_path, act):
+    pipe = tiny_pipeline(cross_attention_dim=48)
+    torch.manual_seed(0)
+    changes = dict(
+        vocab_size=len(pipe.tokenizer) + 3,
+        hidden_size=48,
+        intermediate_size=40,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        max_position_embeddings=80,
+        hidden_act=act,
+        layer_norm_eps=0.1,
+        pad_token_id=None,
+        bos_token_id=7,
+        eos_token_id=2,
+    )
+    assert set(changes) == set(TEXT_ENCODER.read)
+    pipe.text_encoder = CLIPTextModel(CLIPTextConfig(**changes))
+    pipe.save_pretrained(tmp_path)
+    paint_both(*load_both(tmp_path))
 
 
 # ---- the settings that have no effect: changed, diffusers paints the same
