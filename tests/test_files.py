@@ -242,7 +242,7 @@ COMMANDS = {
     "check out": "check --out",
     "evaluate out": "evaluate -o",
     "evaluate folder": "evaluate --folder",
-    **{f"{name} folder": f"{name} --pictures 100 --folder" for name in ("all", "paint", "vae", "text", "diffusion", "large", "judge")},
+    **{f"{name} folder": f"{name} --pictures 100 --folder" for name in ("all", "paint", "vae", "text", "diffusion", "large-vae", "large", "judge")},
 }
 
 

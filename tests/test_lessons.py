@@ -93,6 +93,9 @@ def test_a_curve_has_each_step_once(tmp_path):
     rows = [(50, 0.5), (100, 0.4), (150, 0.35), (100, 0.25), (150, 0.123456)]
     (tmp_path / "log.jsonl").write_text("".join(json.dumps(dict(step=step, loss=loss)) + "\n" for step, loss in rows))
     assert curve(tmp_path) == [[50, 0.5], [100, 0.25], [150, 0.1235]]
+    with open(tmp_path / "log.jsonl", "a") as log:             # killed while it wrote, and gone on with
+        log.write('{"step": 200, "lo{"step": 200, "loss": 0.1}\n{"step": 250, "loss": 0.0625}\n')
+    assert curve(tmp_path) == [[50, 0.5], [100, 0.25], [150, 0.1235], [250, 0.0625]]
 
 
 # ---------------------------------------------------------------------------- the autoencoder

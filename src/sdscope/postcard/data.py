@@ -188,13 +188,13 @@ def save_chunk(start, chunk_name, make):
         np.save(part, make(start))
 
 
-def tokenizer_in(folder: Path) -> CLIPTokenizer:
-    """The tokenizer kept there; trained, if there is none."""
+def tokenizer_in(folder: Path, save=None) -> CLIPTokenizer:
+    """The tokenizer kept there; where there is none, the one that save(folder) saves, or one that is trained."""
     if not (folder / "tokenizer").exists():
         with one_at_a_time(folder / "tokenizer.lock"):
             if not (folder / "tokenizer").exists():
                 with files.making(folder / "tokenizer", lambda folder: ()) as new:
-                    train_tokenizer(new)
+                    (save or train_tokenizer)(new)
     try:
         return CLIPTokenizer.from_pretrained(folder / "tokenizer")
     except Exception as error:  # json's, tokenizers', transformers'

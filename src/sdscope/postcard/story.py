@@ -1,5 +1,6 @@
 """What is kept of a training run, for those who come later: its curves, what it cost, its childhood in pictures."""
 import json
+from contextlib import suppress
 from pathlib import Path
 
 from PIL import Image
@@ -34,7 +35,10 @@ def stack(images):
 
 
 def curve(folder):
-    """[[step, loss] ...]; a run that was killed wrote the steps after its last checkpoint twice, the later ones count"""
-    file = folder / "log.jsonl"
-    rows = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    """[[step, loss] ...]; a run that was killed wrote the steps after its last checkpoint twice, the later ones count,
+    and its last line perhaps only half"""
+    file, rows = folder / "log.jsonl", []
+    for line in file.read_text().splitlines() if file.exists() else ():
+        with suppress(ValueError):
+            rows.append(json.loads(line))
     return sorted([step, loss] for step, loss in {row["step"]: round(row["loss"], 4) for row in rows}.items())

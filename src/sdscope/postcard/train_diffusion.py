@@ -108,8 +108,7 @@ def train_large(folder: Path, pictures: int, length: Length, progress=None):
 
 def small_model(folder) -> StableDiffusion:
     pipe = StableDiffusion.from_pretrained(small_folder(folder), device="cpu", dtype="float32")
-    if not (folder / "data" / "tokenizer").exists():
-        pipe.tokenizer.save_pretrained(folder / "data" / "tokenizer")
+    tokenizer_in(folder / "data", pipe.tokenizer.save_pretrained)
     return pipe
 
 
