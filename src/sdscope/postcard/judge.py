@@ -16,7 +16,8 @@ from .scene import ATTRIBUTES, Scene, attributes
 from .train_text import attribute_loss
 from .train_vae import to_tensor
 
-WIDTHS = (32, 64, 128, 192, 256)
+SIZE = (256, 256)                                              # of the pictures it learns from
+WIDTHS = (16, 32, 64, 128, 192, 256)
 
 
 class Judge(nn.Module):
@@ -32,7 +33,10 @@ class Judge(nn.Module):
         self.heads = nn.ModuleDict({name: nn.Linear(256, len(words)) for name, words in ATTRIBUTES.items()})
 
     def forward(self, pictures):
-        """pictures (B, 3, H, W), -1 .. 1, of any size -> features (B, 256)"""
+        """pictures (B, 3, H, W), -1 .. 1, of any size -> features (B, 256). Of a smaller model they are enlarged."""
+        scale = SIZE[1] / min(pictures.shape[2:])
+        if scale > 1:
+            pictures = F.interpolate(pictures, scale_factor=scale, mode="bilinear")
         return self.features(self.levels(pictures))
 
     @torch.no_grad()
@@ -66,7 +70,7 @@ class JudgeLoss(nn.Module):
 
 def train_judge(folder: Path, pictures: int, length: Length, progress=None):
     with accelerator().local_main_process_first():
-        data = painted(folder / "data", pictures, first=JUDGE, progress=progress)
+        data = painted(folder / "data", pictures, SIZE, JUDGE, progress)
         labels = torch.from_numpy(labelled(folder / "data", pictures, first=JUDGE, progress=progress).astype(np.int64))
     if torch.cuda.is_available():
         data = torch.from_numpy(np.ascontiguousarray(data)).cuda()

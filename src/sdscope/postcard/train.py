@@ -16,7 +16,7 @@ from pathlib import Path
 
 from .. import files
 from .data import JUDGE, captioned, labelled, painted
-from .judge import train_judge
+from .judge import SIZE, train_judge
 from .run import Length
 from .train_diffusion import LARGE, SIZES, pictures_of, train_diffusion, train_large, train_large_vae, worlds
 from .train_text import train_text
@@ -49,7 +49,7 @@ def paint_all(folder: Path, pictures: int, progress=None):
         captioned(data, count, first, progress)
     _, count, first = next(worlds(pictures, LARGE))
     labelled(data, count, first, progress)
-    painted(data, for_judge(pictures), first=JUDGE, progress=progress)
+    painted(data, for_judge(pictures), SIZE, JUDGE, progress)
     labelled(data, for_judge(pictures), first=JUDGE, progress=progress)
 
 
