@@ -222,7 +222,7 @@ def test_the_judge_learns_from_pictures_as_an_autoencoder_gives_them(tmp_path, g
     number, y, x = np.meshgrid(range(5), range(128), range(128), indexing="ij")
     pictures = np.stack([100 + 20 * number, 60 * (y % 2), 60 * (x % 2)], axis=-1).astype(np.uint8)
     labels, asked = np.repeat(np.arange(5, dtype=np.int16)[:, None], 10, axis=1), []
-    monkeypatch.setattr(judge, "painted", lambda folder, count, first, progress=None: asked.append(first) or pictures)
+    monkeypatch.setattr(judge, "painted", lambda folder, count, size, first, progress=None: asked.append(first) or pictures)
     monkeypatch.setattr(judge, "labelled", lambda folder, count, first, progress=None: asked.append(first) or labels)
     judge.train_judge(tmp_path, 5, Length(1, 16, 1e-3))
     assert asked == [data.JUDGE, data.JUDGE]
@@ -258,10 +258,10 @@ def world(tmp_path, given, monkeypatch):
     vae = train_vae.AutoencoderKL(train_vae.VAE_CONFIG | dict(block_out_channels=[8] * 4, norm_num_groups=4))
     sizes = [*train_diffusion.SIZES, *train_diffusion.LARGE]
     for name, stands_in in dict(
-        trained_vae=lambda folder: vae,
+        trained_vae=lambda folder, name="vae": vae,
         trained_text_encoder=lambda folder: nn.Linear(1, 1),
-        finished=lambda folder, losses: losses,
-        keep_story=lambda folder: None,
+        small_model=lambda folder: SimpleNamespace(text_encoder=nn.Linear(1, 1), unet=train_diffusion.UNet2DConditionModel(train_diffusion.UNET_CONFIG)),
+        keep_story=lambda *_, **__: None,
         encoded=lambda folder, vae, count, size, *_: told(size)[0][:count],
         captioned=lambda folder, count, first, *_: told(sizes[first // 2**30])[1][:count].numpy(),
     ).items():
@@ -269,10 +269,10 @@ def world(tmp_path, given, monkeypatch):
     return SimpleNamespace(folder=tmp_path, vae=vae, given=given)
 
 
-def lessons(world, stage):
+def lessons(world, stage, size=(128, 128)):
     """A thousand batches of 16, each looked at: their sizes, times, and whose captions they have (None: left out)."""
     stage(world.folder, 60, Length(1, 16, 1e-3))
-    ddim, square = DDIM(train_diffusion.SCHEDULER_CONFIG), told((128, 128))[0][:48]             # four of five pictures
+    ddim, square = DDIM(train_diffusion.SCHEDULER_CONFIG), told(size)[0][:48]                   # four of five pictures
     mean, spread = (x[:, None, None] for x in (square.mean((0, 2, 3)), square.std((0, 2, 3))))
     assert world.vae.config.scaling_factor == pytest.approx(1 / spread.mean().item())
     empty = torch.tensor(data.tokenizer_in(world.folder / "data")("", padding="max_length").input_ids)
@@ -303,11 +303,9 @@ def test_the_unet_learns_normalised_latents_with_their_captions_one_in_ten_left_
     assert (np.histogram(times, 10, (0, 1000))[0] / len(times)).tolist() == pytest.approx(often.tolist(), abs=0.01)
 
 
-def test_large_pictures_come_with_a_third_of_small_ones(world):
-    """"It may forget nothing": those are normalised as before, and have their own captions."""
-    sizes, _, captions = lessons(world, train_diffusion.train_large)
-    expected = {size: part / 1.5 for size, part in (train_diffusion.LARGE | {(128, 128): 0.5}).items()}
-    assert shares(sizes) == pytest.approx(expected, abs=0.04)
+def test_large_pictures_come_in_their_sizes_normalised_anew(world):
+    sizes, _, captions = lessons(world, train_diffusion.train_large, (256, 256))
+    assert shares(sizes) == pytest.approx(train_diffusion.LARGE, abs=0.04)
     assert captions.count(None) / len(captions) == pytest.approx(0.1, abs=0.01)
 
 

@@ -19,7 +19,7 @@ from ..checkpoint import find_model
 from ..scheduler import DDIM
 from ..unet import UNet2DConditionModel
 from .data import CAPTIONS, TRAINING, captioned, tokenize, tokenizer_in
-from .run import Length, Run, accelerator, finished
+from .run import Length, Run, accelerator
 from .story import keep_story
 from .train_text import trained_text_encoder
 from .train_vae import VAE_CONFIG, centre, encoded, train_autoencoder, trained_vae
