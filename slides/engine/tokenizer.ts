@@ -6,16 +6,28 @@ import type { ModelInfo, Tokens } from './types'
 /** How byte-level tokenizers cut a text (GPT-2's rule), with the white space of Unicode. */
 const BYTE_LEVEL = String.raw`'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\p{White_Space}\p{L}\p{N}]+|\p{White_Space}+(?!\P{White_Space})|\p{White_Space}+`
 
+const [START, END] = ['<|startoftext|>', '<|endoftext|>']
+
+/** Where the prompt ends: the first of the ends that nothing else comes after. A text may hold others. */
+function endOf(ids: number[], end: number) {
+  let i = ids.length - 1
+  while (i > 0 && (ids[i] !== end || ids[i - 1] === end))
+    i -= 1
+  return i || ids.length
+}
+
 export function makeTokenizer(json: any, { length, end, pad }: ModelInfo['tokens']) {
   const tokenizer = new Tokenizer(withUnicodeSpace(json), {})
   const pieceOf = (id: number) => tokenizer.id_to_token(id)!
   const decode = (pieces: string[]) => tokenizer.decoder!.decode(pieces.map(piece => piece.replace('</w>', '')))
 
-  /** Pieces are glued up to `</w>`; `first` is the position of the first of these ids. */
+  /** Pieces are glued up to `</w>`; a start or end that was typed is no word. `first`: the position of the first of these ids. */
   function wordsOf(ids: number[], first: number) {
     const words: Tokens['words'] = []
     let from = 0
     ids.map(pieceOf).forEach((piece, i, pieces) => {
+      if (piece === START || piece === END)
+        from = i + 1
       if (!piece.endsWith('</w>'))
         return
       const positions = Array.from({ length: i + 1 - from }, (_, k) => first + from + k)
@@ -30,7 +42,7 @@ export function makeTokenizer(json: any, { length, end, pad }: ModelInfo['tokens
     const all = tokenizer.encode(text.replaceAll('Σ', 'σ')).ids
     const kept = all.length <= length ? all : [...all.slice(0, length - 1), end]
     const ids = [...kept, ...Array(length - kept.length).fill(pad)]
-    const words = wordsOf(ids.slice(1, ids.indexOf(end)), 1)
+    const words = wordsOf(ids.slice(0, endOf(ids, end)), 0)
     const isUnknown = ({ word, positions }: Tokens['words'][0]) => positions.length > 1 && /[\p{L}\p{So}]/u.test(word)
     return {
       ids,
