@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import tiny_text
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
@@ -131,12 +132,12 @@ def test_the_loss_of_the_autoencoder():
     pictures, noise = torch.rand(2, 3, 8, 8), torch.randn(2, 4, 1, 1)
     mean, logvar, asked = torch.randn(2, 4, 1, 1), torch.randn(2, 4, 1, 1), []
     vae = nn.Module()
-    vae.encode, vae.decode = lambda x: (mean, logvar), lambda z: asked.append(z) or pictures
+    vae.encode, vae.decode = lambda x: asked.append(x) or (mean, logvar), lambda z: asked.append(z) or pictures
     loss = train_vae.AutoencoderLoss(vae)(pictures, noise)
     normal = torch.distributions.Normal
     divergence = torch.distributions.kl_divergence(normal(mean, torch.exp(0.5 * logvar)), normal(0, 1)).mean()
     assert loss.item() == pytest.approx(1e-5 * divergence.item(), rel=1e-4)
-    assert torch.allclose(asked[0], mean + torch.exp(0.5 * logvar) * noise)
+    assert asked[0] is pictures and torch.allclose(asked[1], mean + torch.exp(0.5 * logvar) * noise)
 
 
 def test_closeness_looks_at_values_and_at_edges_at_two_sizes():
@@ -188,15 +189,16 @@ def test_the_loss_of_attributes():
 
 
 def test_a_caption_is_asked_about_at_its_end_and_at_the_end_of_its_padding(monkeypatch):
-    states, asked = torch.randn(2, 77, 5), []
+    states, labels, asked = torch.randn(2, 77, 5), torch.zeros(2, 10), []
     ids = torch.full((2, 77), 9)                               # the end token, and padding with it
     ids[:, :3], ids[1, 3:7] = torch.tensor([8, 1, 2]), 3
     encoder = nn.Module()
-    encoder.config, encoder.forward = SimpleNamespace(hidden_size=5), lambda ids: (states,)
-    monkeypatch.setattr(train_text, "attribute_loss", lambda heads, state, labels: asked.append(state) or state.sum())
-    loss = train_text.CaptionLoss(encoder)(ids, None)
-    ends = torch.stack([states[0, 3], states[1, 7]])
-    assert torch.equal(asked[0], ends) and torch.equal(asked[1], states[:, -1])
+    encoder.config, encoder.forward = SimpleNamespace(hidden_size=5), lambda given: (states,) if given is ids else None
+    monkeypatch.setattr(train_text, "attribute_loss", lambda *given: asked.append(given) or given[1].sum())
+    losses = train_text.CaptionLoss(encoder)
+    loss, ends = losses(ids, labels), torch.stack([states[0, 3], states[1, 7]])
+    for (heads, state, told), expected in zip(asked, (ends, states[:, -1]), strict=True):
+        assert heads is losses.heads and told is labels and torch.equal(state, expected)
     assert torch.allclose(loss, (ends.sum() + states[:, -1].sum()) / 2)
 
 
@@ -215,6 +217,14 @@ def test_the_text_encoder_learns_every_caption_with_its_own_labels(tmp_path, giv
         assert chosen.shape == (32, 77) and torch.equal(chosen[:, 1], told[:, 0])
         seen |= {tuple(row) for row in chosen[:, 1:3].tolist()}
     assert len(seen) == 10 * data.CAPTIONS
+
+
+def test_the_text_encoder_is_made_for_its_tokenizer():
+    """What looks for the end of a text, as diffusers and transformers do, finds it by these."""
+    tokenizer = tiny_text()[0]
+    config = train_text.new_text_encoder(tokenizer).config
+    assert (config.vocab_size, config.bos_token_id, config.eos_token_id) == (len(tokenizer), tokenizer.bos_token_id, tokenizer.eos_token_id)
+    assert config.hidden_size == train_diffusion.UNET_CONFIG["cross_attention_dim"]
 
 
 def test_the_judge_learns_from_pictures_as_an_autoencoder_gives_them(tmp_path, given, monkeypatch):
