@@ -32,6 +32,11 @@ def given(monkeypatch):
     return kept
 
 
+def found(asked, kept):
+    """Stands in for painted, captioned and labelled: what is asked for, and always the same"""
+    return lambda folder, count, first=data.TRAINING, progress=None: asked.append((folder.name, count, first, progress)) or kept
+
+
 def batches(given, count, done=0.0):
     return [given.batch(np.random.default_rng(step), done) for step in range(count)]
 
@@ -70,8 +75,8 @@ def test_gradients_are_clipped_to_a_norm_of_one_and_steps_have_their_rate(tmp_pa
 def test_what_a_run_gives_is_its_average(tmp_path):
     done = Run(tmp_path, Steep(1.0), Length(3, 2, 0.5))
     done.go(lambda rng, done: [torch.zeros(2, 1)])
-    found = run.finished(tmp_path, Steep(1.0))
-    assert torch.equal(found.inner, done.average.inner) and not torch.equal(found.inner, done.plain.inner) and not found.training
+    kept = run.finished(tmp_path, Steep(1.0))
+    assert torch.equal(kept.inner, done.average.inner) and not torch.equal(kept.inner, done.plain.inner) and not kept.training
 
 
 def test_muon_is_that_of_torch():
@@ -111,8 +116,10 @@ def test_the_autoencoder_sees_every_picture_but_the_held_out_ones(tmp_path, give
     """Quarters first, then whole pictures. These tell their number in red, and in green and blue where in it they are cut."""
     number, y, x = np.meshgrid(range(20), range(128), range(128), indexing="ij")
     pictures = np.stack([number * 12, y, x], axis=-1).astype(np.uint8)
-    monkeypatch.setattr(train_vae, "painted", lambda *args, **options: pictures)
-    train_vae.train_vae(tmp_path, 20, Length(1, 8, 1e-3))
+    asked = []
+    monkeypatch.setattr(train_vae, "painted", found(asked, pictures))
+    train_vae.train_vae(tmp_path, 20, Length(1, 8, 1e-3), "progress")
+    assert asked == [("data", 20, data.TRAINING, "progress")]
     for done, count, side, corners in ((0.69, 32, 64, set(range(0, 65, 8))), (0.7, 8, 128, {0})):
         seen = set()
         for batch, noise in batches(given, 40, done):
@@ -207,11 +214,13 @@ def test_the_text_encoder_learns_every_caption_with_its_own_labels(tmp_path, giv
     ids = np.zeros((10, data.CAPTIONS, 77), np.int16)
     ids[:, :, 1], ids[:, :, 2] = np.arange(10)[:, None], np.arange(data.CAPTIONS)
     labels = np.repeat(np.arange(10, dtype=np.int16)[:, None], 10, axis=1)
-    monkeypatch.setattr(train_text, "captioned", lambda *args, **options: ids)
-    monkeypatch.setattr(train_text, "labelled", lambda *args, **options: labels)
+    asked = []
+    monkeypatch.setattr(train_text, "captioned", found(asked, ids))
+    monkeypatch.setattr(train_text, "labelled", found(asked, labels))
     monkeypatch.setattr(data, "train_tokenizer", partial(train_tokenizer, captions=100))
     (tmp_path / "data").mkdir()
-    train_text.train_text(tmp_path, 10, Length(1, 32, 1e-3))
+    train_text.train_text(tmp_path, 10, Length(1, 32, 1e-3), "progress")
+    assert asked == [("data", 10, data.TRAINING, "progress")] * 2
     seen = set()
     for chosen, told in batches(given, 20):
         assert chosen.shape == (32, 77) and torch.equal(chosen[:, 1], told[:, 0])
@@ -232,10 +241,10 @@ def test_the_judge_learns_from_pictures_as_an_autoencoder_gives_them(tmp_path, g
     number, y, x = np.meshgrid(range(5), range(128), range(128), indexing="ij")
     pictures = np.stack([100 + 20 * number, 60 * (y % 2), 60 * (x % 2)], axis=-1).astype(np.uint8)
     labels, asked = np.repeat(np.arange(5, dtype=np.int16)[:, None], 10, axis=1), []
-    monkeypatch.setattr(judge, "painted", lambda folder, count, size, first, progress=None: asked.append(first) or pictures)
-    monkeypatch.setattr(judge, "labelled", lambda folder, count, first, progress=None: asked.append(first) or labels)
-    judge.train_judge(tmp_path, 5, Length(1, 16, 1e-3))
-    assert asked == [data.JUDGE, data.JUDGE]
+    monkeypatch.setattr(judge, "painted", found(asked, pictures))
+    monkeypatch.setattr(judge, "labelled", found(asked, labels))
+    judge.train_judge(tmp_path, 5, Length(1, 16, 1e-3), "progress")
+    assert asked == [("data", 5, data.JUDGE, "progress")] * 2
     ((seen, told),) = batches(given, 1)
     assert [round(float((red + 1) * 127.5 / 20)) - 5 for red in seen[:, 0].mean((1, 2))] == told[:, 0].tolist() and len(set(told[:, 0].tolist())) == 5
     clean = train_vae.to_tensor(pictures)[told[:, 0]]
