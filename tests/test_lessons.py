@@ -163,15 +163,21 @@ def test_a_decibel_is_what_it_is():
     assert train_vae.psnr(a, a + torch.tensor([0.2, 0.02])[:, None, None, None]).tolist() == pytest.approx([20, 40], abs=1e-4)
 
 
-def test_the_autoencoder_starts_as_averaging_and_repeating(small_vae):
+def test_the_autoencoder_starts_as_averaging_and_repeating():
     """"A nearly linear map": no residual branch adds more than a constant, and there is hardly any noise on the latents."""
-    vae = train_vae.start_simple(train_vae.AutoencoderKL(train_vae.VAE_CONFIG)).eval()
+    config = train_vae.VAE_CONFIG | dict(block_out_channels=[8, 16, 8, 8], norm_num_groups=4)
+    vae = train_vae.start_simple(train_vae.AutoencoderKL(config)).eval()
     x = torch.randn(1, 8, 8, 8)
     down, up = vae.encoder.down_blocks[0].downsamplers[0], vae.decoder.up_blocks[0].upsamplers[0]
     with torch.no_grad():
         for module in vae.modules():
             if isinstance(module, train_vae.ResnetBlock2D):
-                assert torch.allclose(module(x) - module.conv2.bias[:, None, None], x, atol=1e-6)
+                straight = module.conv_shortcut
+                x_in = torch.randn(1, module.conv1.in_channels, 8, 8)
+                assert torch.allclose(module(x_in) - module.conv2.bias[:, None, None], straight(x_in), atol=1e-6)
+                if isinstance(straight, nn.Conv2d):
+                    weight = straight.weight[:, :, 0, 0]
+                    assert torch.allclose(torch.linalg.svdvals(weight), torch.ones(min(weight.shape)), atol=1e-4)
             elif isinstance(module, train_vae.Attention):
                 assert not module.to_out[0].weight.any()
         for resize, expected in ((down, F.avg_pool2d(x, 2)), (up, x.repeat_interleave(2, 2).repeat_interleave(2, 3))):

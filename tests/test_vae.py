@@ -8,7 +8,7 @@ from diffusers import AutoencoderKL as Reference
 from sdscope.vae import AutoencoderKL
 
 
-def pair(widths, layers):
+def pair(widths, layers, **settings):
     torch.manual_seed(0)
     reference = Reference(
         block_out_channels=widths,
@@ -16,6 +16,7 @@ def pair(widths, layers):
         norm_num_groups=8,
         down_block_types=["DownEncoderBlock2D"] * len(widths),
         up_block_types=["UpDecoderBlock2D"] * len(widths),
+        **settings,
     ).eval()
     vae = AutoencoderKL(dict(reference.config)).eval()
     vae.load_state_dict(reference.state_dict())  # strict
@@ -56,10 +57,12 @@ def test_full_size():
     assert picture.shape == (1, 3, 512, 512)
 
 
+@pytest.mark.parametrize("side", [32, 64])
 @pytest.mark.parametrize("size", [(4, 4), (5, 4), (10, 7), (3, 15), (2, 5)])
 @torch.no_grad()
-def test_tiling_equals_diffusers(size):
-    reference, vae = pair((8, 8, 16, 16), 1)  # made for 32 x 32 pixels: tiles of 4 x 4 latents
+def test_tiling_equals_diffusers(size, side):
+    """Tiles of 4 x 4 latents and of 8 x 8; of these a last one can be narrower than what overlaps"""
+    reference, vae = pair((8, 8, 16, 16), 1, sample_size=side)
     reference.enable_tiling()
     vae.tiling = True
     z = torch.randn(2, 4, *size)
