@@ -17,7 +17,7 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 from sdscope.postcard import data, judge, run, train_diffusion, train_text, train_vae
 from sdscope.postcard.muon import Muon
 from sdscope.postcard.run import Length, Run
-from sdscope.postcard.scene import ATTRIBUTES
+from sdscope.postcard.scene import ATTRIBUTES, STYLES
 from sdscope.postcard.story import curve
 from sdscope.postcard.tokenizer import train_tokenizer
 from sdscope.scheduler import DDIM
@@ -33,8 +33,18 @@ def given(monkeypatch):
 
 
 def found(asked, kept):
-    """Stands in for painted, captioned and labelled: what is asked for, and always the same"""
+    """Stands in for captioned and labelled: what is asked for, and always the same"""
     return lambda folder, count, first=data.TRAINING, progress=None: asked.append((folder.name, count, first, progress)) or kept
+
+
+def shares(things):
+    return {thing: things.count(thing) / len(things) for thing in set(things)}
+
+
+def hung(asked, kept):
+    """Stands in for painted"""
+    stands_in = found(asked, kept)
+    return lambda folder, count, size, first, progress=None: stands_in(folder, count, first, (size, progress))
 
 
 def batches(given, count, done=0.0):
@@ -113,21 +123,27 @@ def small_vae(monkeypatch):
 
 
 def test_the_autoencoder_sees_every_picture_but_the_held_out_ones(tmp_path, given, small_vae, monkeypatch):
-    """Quarters first, then whole pictures. These tell their number in red, and in green and blue where in it they are cut."""
+    """Quarters first, then whole pictures; styles of thin lines, here every second one, come twice as often.
+
+    These tell their number in red, and in green and blue where in it they are cut.
+    """
     number, y, x = np.meshgrid(range(20), range(128), range(128), indexing="ij")
     pictures = np.stack([number * 12, y, x], axis=-1).astype(np.uint8)
-    asked = []
-    monkeypatch.setattr(train_vae, "painted", found(asked, pictures))
+    labels, asked = np.zeros((20, len(ATTRIBUTES)), np.int16), []
+    labels[::2, list(ATTRIBUTES).index("style")] = [STYLES.index(style) for style in (*train_vae.THIN, *train_vae.THIN, "pencil", "pencil")]
+    monkeypatch.setattr(train_vae, "painted", hung(asked, pictures))
+    monkeypatch.setattr(train_vae, "labelled", found(asked, labels))
     train_vae.train_vae(tmp_path, 20, Length(1, 8, 1e-3), "progress")
-    assert asked == [("data", 20, data.TRAINING, "progress")]
+    assert asked == [("data", 20, data.TRAINING, ((128, 128), "progress")), ("data", 20, data.TRAINING, "progress")]
     for done, count, side, corners in ((0.69, 32, 64, set(range(0, 65, 8))), (0.7, 8, 128, {0})):
-        seen = set()
+        seen, numbers = set(), []
         for batch, noise in batches(given, 40, done):
             assert batch.shape == (count, 3, side, side) and noise.shape == (count, 4, side // 8, side // 8)
             cut = ((batch + 1) * 127.5).round().int()
             seen |= {tuple(row) for row in cut[:, :, 0, 0].tolist()}
+            numbers += (cut[:, 0, 0, 0] // 12).tolist()
             assert (cut[:, 1:, -1, -1] - cut[:, 1:, 0, 0] == side - 1).all() and (cut[:, 0] == cut[:, 0, :1, :1]).all()
-        assert {red // 12 for red, *_ in seen} == set(range(train_vae.HELD_OUT, 20))
+        assert shares(numbers) == pytest.approx({i: (2 - i % 2) / 12 for i in range(train_vae.HELD_OUT, 20)}, abs=0.05)
         assert {top for _, top, _ in seen} == {left for *_, left in seen} == corners
     sheet = np.asarray(given.sheet(given.losses))
     assert (sheet[:128] == np.concatenate(pictures[: train_vae.HELD_OUT], axis=1)).all()
@@ -247,10 +263,10 @@ def test_the_judge_learns_from_pictures_as_an_autoencoder_gives_them(tmp_path, g
     number, y, x = np.meshgrid(range(5), range(128), range(128), indexing="ij")
     pictures = np.stack([100 + 20 * number, 60 * (y % 2), 60 * (x % 2)], axis=-1).astype(np.uint8)
     labels, asked = np.repeat(np.arange(5, dtype=np.int16)[:, None], 10, axis=1), []
-    monkeypatch.setattr(judge, "painted", found(asked, pictures))
+    monkeypatch.setattr(judge, "painted", hung(asked, pictures))
     monkeypatch.setattr(judge, "labelled", found(asked, labels))
     judge.train_judge(tmp_path, 5, Length(1, 16, 1e-3), "progress")
-    assert asked == [("data", 5, data.JUDGE, "progress")] * 2
+    assert asked == [("data", 5, data.JUDGE, (judge.SIZE, "progress")), ("data", 5, data.JUDGE, "progress")]
     ((seen, told),) = batches(given, 1)
     assert [round(float((red + 1) * 127.5 / 20)) - 5 for red in seen[:, 0].mean((1, 2))] == told[:, 0].tolist() and len(set(told[:, 0].tolist())) == 5
     clean = train_vae.to_tensor(pictures)[told[:, 0]]
@@ -313,10 +329,6 @@ def lessons(world, stage, size=(128, 128)):
         every_time += times.tolist()
         captions += [*zip(picture.tolist(), caption.tolist()), *[None] * int((~named).sum())]
     return sizes, every_time, captions
-
-
-def shares(things):
-    return {thing: things.count(thing) / len(things) for thing in set(things)}
 
 
 def test_the_unet_learns_normalised_latents_with_their_captions_one_in_ten_left_out(world):
