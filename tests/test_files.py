@@ -202,6 +202,8 @@ def test_a_folder_with_anything_else_is_refused(mine):
             attempt()
     with pytest.raises(SdscopeError, match="no folder"):
         make(mine / "thesis.tex")
+    with pytest.raises(SdscopeError, match="Not a directory"):
+        make(mine / "thesis.tex/below")
     assert as_it_was(mine) and (mine / "ours.txt").read_text() == "before"
 
 

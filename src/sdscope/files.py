@@ -102,7 +102,7 @@ def room_beside(path, parents):
     """-> (a folder beside what is to be written, gone at the end; the path with all links followed)"""
     target = Path(os.path.realpath(path))
     with explained(path):
-        if parents:
+        if parents and not target.parent.exists():
             target.parent.mkdir(parents=True, exist_ok=True)
         sweep(target.parent)
         place = dict(prefix=f".sdscope-{os.getpid()}-", suffix=f"-{socket.gethostname()}", dir=target.parent)
