@@ -52,7 +52,7 @@ test: $(BUILT)
 	$(call say,A browser)
 	@.venv/bin/python tools/browser.py
 	$(call say,The notebooks once more: the same figures and numbers?)
-	@.venv/bin/sdscope check
+	@.venv/bin/python -m pytest --nbmake -n logical notebooks
 	$(call say,The package and the deck)
 	@.venv/bin/python -m pytest
 

@@ -2,7 +2,9 @@
 
 import json
 import shutil
+import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -88,6 +90,20 @@ def test_green_then_red_after_one_byte_one_number_and_one_seed(run, root):
     for words in (["noise.png", "sha256"], ["01_a/ids.txt", "line 1", "0.84", "0.83"], ["moving.webp", "seed", "43", "42"]):
         assert any(all(word in line for word in words) for line in out.splitlines()), words
     assert sorted(p.name for p in (root / ".build" / "check").iterdir()) == ["01_a", "02_b"]
+
+
+def test_nbmake_says_the_same_and_writes_nothing_here(root, monkeypatch):
+    """pytest --nbmake notebooks/, with the conftest.py that lies there: one notebook of two makes another number."""
+    shutil.copy(Path(__file__).parents[1] / "notebooks" / "conftest.py", root / "notebooks")
+    edit(root / "embed" / "01_a" / "ids.txt", "0.83", "0.84")
+    files = lambda: {path: path.read_bytes() for path in root.rglob("*") if path.is_file() and path.name != "log"}
+    before = files()
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--nbmake", "notebooks"]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True)
+    assert done.returncode == 1 and "1 failed, 1 passed" in done.stdout, done.stdout
+    assert "01_a/ids.txt: line 1: …" in done.stdout and "0.84: …" in done.stdout and "other.png" not in done.stdout
+    assert files() == before
 
 
 def differences(root):

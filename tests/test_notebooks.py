@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from sdscope import figures
-from sdscope.figures import manifest
+from sdscope.figures import check, manifest
 from sdscope.figures.base import SCALE
 from sdscope.figures.notebooks import REPOSITORY
 from sdscope.trace import END, trace
@@ -202,6 +202,12 @@ def test_the_manifest_is_what_the_notebooks_save_and_what_is_there():
             assert entry["width"] <= 884 * SCALE or "rows" in entry  # a sheet: a slide shows one picture of it
         assert path.stat().st_size < 400_000, f"{figure} has {path.stat().st_size} bytes"
         assert entry["alt"] and entry["model"]
+
+
+@needs_build
+def test_facts_are_what_is_counted_now():
+    """What the notebooks make is compared where they are executed again: see notebooks/conftest.py."""
+    assert list(check.standing(ROOT, ROOT)) == []
 
 
 @needs_build
