@@ -453,6 +453,23 @@ def test_an_original_that_is_gone_from_the_hub_but_not_from_here(cache, tiny_fol
     assert "is gone from the hub; its mirror is used" in caplog.text
 
 
+def test_a_known_commit_is_asked_for_only_where_the_precision_of_choice_is_not_here(cache, monkeypatch):
+    """float32 is in the cache: the CPU needs no network, not even to be told so; a GPU fetches float16"""
+    from huggingface_hub import snapshot_download
+
+    asked = []
+
+    def hub(hub_id, local_files_only, **options):
+        asked.extend([] if local_files_only else options["allow_patterns"])
+        return snapshot_download(hub_id, local_files_only=True, **options)
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", hub)
+    assert find_model("sd15").is_relative_to(cache) and not asked
+    assert find_model("sd15", dtype=torch.float16).is_relative_to(cache)
+    assert UNET.replace(".safe", ".fp16.safe") in asked
+
+
 def test_a_commit_that_is_gone_from_the_hub(cache, monkeypatch):
     """Whatever the hub answers: what is in the cache will do, if it is complete"""
     from huggingface_hub import snapshot_download

@@ -51,4 +51,4 @@ def is_pointer(file):
 
 
 def first_line(error):
-    return str(error).strip().partition("\n")[0]
+    return str(error).strip().partition("\n")[0] or type(error).__name__
