@@ -509,6 +509,9 @@ def test_verdicts_on_one():
     read = attributes(three) | {"first colour": "blue", "side": "left", "count": 2}
     assert verdict(three, read) == {"place": True, "time": True, "weather": True, "style": True, "subject": True, "count": False}
     assert verdict(three, read | {"second": "cat"})["subject"] is False
+    one = Scene("sea", "day", "clear", "oil", (Thing("house", "red", 1, "left"),))
+    answers = verdict(one, attributes(one) | {"first colour": "blue"})
+    assert {name for name, right in answers.items() if not right} == {"colour"} and "side" in answers
 
 
 def test_wilson_is_right():
