@@ -4,7 +4,7 @@
 # make figures        the notebooks: figures into public/, excerpts into embed/
 # make check          the notebooks again: do they give the same?
 # make test           everything: the package, the notebooks, the deck in a real browser
-# make bench          how fast, beside diffusers: ratios of one run
+# make bench          how fast, beside diffusers and in a browser: docs/speed.md
 # make shots          a picture of every slide at every click, in .build/shots/
 # make contact-sheet  all slides on one sheet, .build/contact-sheet.png
 # make looks          the slides as they should look, for the tests (look at them first)
@@ -63,7 +63,6 @@ check: $(FIGURES)
 
 bench: $(INSTALLED) $(MODULES)
 	@.venv/bin/python tools/bench.py
-	@.venv/bin/python tools/bench_browser.py
 
 pdf: $(BUILT)
 	@.venv/bin/python tools/browser.py > /dev/null

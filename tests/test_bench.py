@@ -1,13 +1,20 @@
-"""The arithmetic of tools/bench.py, on made-up times. Speed itself is not a matter of tests."""
+"""The arithmetic of tools/bench.py, on made-up times, and what it recorded last. Speed itself is not a matter of tests."""
 
+import json
 import sys
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
-sys.path.append(str(Path(__file__).parents[1] / "tools"))
+ROOT = Path(__file__).parents[1]
+sys.path.append(str(ROOT / "tools"))
 
-from bench import compare, flat, take_turns
+from bench import compare, section, take_turns
+from recording import weights_of
+
+from sdscope.checkpoint import find_model
+from sdscope.weights import weights_sha256
 
 ONES = np.ones(3)
 
@@ -28,8 +35,7 @@ def test_ratios_are_taken_within_each_round():
 def test_difference_is_the_largest():
     results = dict(ours=ONES + [0.0, -0.25, 0.125], theirs=ONES)
     rows = compare({name: [(1.0, 1.0)] * 2 for name in results}, results, "theirs")
-    assert flat("step", rows)["step.ours.difference"] == 0.25
-    assert flat("step", rows)["step.theirs.difference"] == 0.0
+    assert rows["ours"]["difference"] == 0.25 and rows["theirs"]["difference"] == 0.0
 
 
 def test_turns():
@@ -39,3 +45,25 @@ def test_turns():
     assert calls == list("ABABAB")
     assert {name: np.shape(pairs) for name, pairs in times.items()} == {"A": (3, 2), "B": (3, 2)}
     assert results == {"A": 5, "B": 6}
+
+
+def test_all_that_was_measured_is_in_the_table():
+    rows = compare(dict(ours=[(0.8, 2.0)] * 3, theirs=[(1.0, 4.0)] * 3), dict(ours=ONES, theirs=ONES + 7), "theirs")
+    title, _, head, line, ours, theirs, _, note = section("A race", rows, ["A note."]).splitlines()
+    assert (title, note) == ("A race", "A note.")
+    assert head.count("|") == line.count("|") == theirs.count("|") == 9
+    assert ours == "| ours | 0.80 | 0.80 | 0.80 to 0.80 | 0.50 | 0.50 to 0.50 | 7 | 3 |"
+
+
+def test_what_is_recorded_is_of_these_weights():
+    """make bench, make recording, sdscope evaluate"""
+    weights = weights_sha256(folder := find_model("postcard"))
+    assert json.loads((folder / "evaluation.json").read_text())["weights"] == weights
+    tables = (ROOT / "docs/speed.md").read_text().split("\n## ")[1:]
+    assert len(tables) == 4 and [table for table in tables if f"`{weights}`" not in table and "random weights." not in table] == []
+    assert weights_of(ROOT / "docs/lab.webp") == weights
+
+
+def test_what_is_recorded_is_shown():
+    told = "".join((ROOT / name).read_text() for name in ("README.md", "src/sdscope/postcard/MODEL_CARD.md"))
+    assert [path.name for path in (ROOT / "docs").iterdir() if f"docs/{path.name})" not in told] == []

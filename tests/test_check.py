@@ -25,7 +25,7 @@ entries["noise.png"]["sha256"] = hashlib.sha256((out / "figures" / "noise.png").
 
 @pytest.fixture(autouse=True)
 def quick_facts(monkeypatch):
-    monkeypatch.setattr(facts, "facts", lambda root: {"n": 1, "shape": (2, 3)})
+    monkeypatch.setattr(facts, "facts", lambda: {"n": 1, "shape": (2, 3)})
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def made(tmp_path_factory):
     notebook(root, "01_a", PICTURE, '# moving\nsave("moving.webp", "red", "blue")', "# ids\nprint([49406, 7], (2, 77, 64), 0.83)")
     notebook(root, "02_b", '# other\nsave("other.png", "green")')
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(facts, "facts", lambda root: {"n": 1, "shape": (2, 3)})
+        patch.setattr(facts, "facts", lambda: {"n": 1, "shape": (2, 3)})
         notebooks.make(root, say=lambda line: None)
     return root
 
@@ -109,7 +109,7 @@ def test_nbmake_says_the_same_and_writes_nothing_here(root, monkeypatch):
 def differences(root):
     """As `check` does, with what the notebooks made the first time in the place of a second."""
     stages = [root / ".build" / "notebooks" / name for name in ("01_a", "02_b")]
-    return [tuple(row) for rows in (module.standing(root, root), *(module.made_again(stage, root) for stage in stages)) for row in rows]
+    return [tuple(row) for rows in (module.standing(root), *(module.made_again(stage, root) for stage in stages)) for row in rows]
 
 
 def test_nothing(root):
@@ -200,7 +200,7 @@ def test_the_table_shows_the_place_where_long_texts_part():
 
 
 def test_facts(root, monkeypatch):
-    monkeypatch.setattr(facts, "facts", lambda root: {"n": 2, "shape": (2, 3), "new": "x"})
+    monkeypatch.setattr(facts, "facts", lambda: {"n": 2, "shape": (2, 3), "new": "x"})
     assert differences(root) == [("facts.json", "n", "1", "2"), ("facts.json", "new", None, '"x"')]
 
 

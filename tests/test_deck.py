@@ -113,7 +113,8 @@ def test_nothing_on_a_slide_comes_from_elsewhere():
     assert [f"{s.name}: {m[0]}" for s in sources() for m in ELSEWHERE.finditer(s.read_text())] == []
 
 
-def test_the_picture_in_the_readme_is_the_one_a_notebook_made():
-    ours, made = (np.asarray(Image.open(path).convert("RGB"), dtype=float) for path in (ROOT / "docs" / "world.webp", PUBLIC / "figures" / "world.webp"))
+@pytest.mark.parametrize("name", ["world.webp", "sheet.webp", "failures.webp"])
+def test_a_picture_of_the_readme_or_the_model_card_is_the_one_a_notebook_made(name):
+    ours, made = (np.asarray(Image.open(folder / name).convert("RGB"), dtype=float) for folder in (ROOT / "docs", PUBLIC / "figures"))
     assert ours.shape == made.shape
     assert abs(ours - made).mean() < 3                         # another machine may round otherwise

@@ -39,7 +39,7 @@ UNCHANGING = notebooks.unchanging
 @pytest.fixture(autouse=True)
 def steady(monkeypatch):
     """Quick facts, and code that does not change while the tests run."""
-    monkeypatch.setattr(facts, "facts", lambda root: {"n": 1})
+    monkeypatch.setattr(facts, "facts", lambda: {"n": 1})
     monkeypatch.setattr(notebooks, "unchanging", lambda parameters: repr(parameters).encode())
 
 

@@ -29,6 +29,7 @@ from sdscope.postcard.run import Length, Run
 from sdscope.postcard.scene import Scene, Thing, attributes
 from sdscope.postcard.tokenizer import train_tokenizer
 from sdscope.vae import AutoencoderKL
+from sdscope.weights import weights_sha256
 
 
 class Fit(nn.Module):
@@ -396,6 +397,7 @@ def test_every_stage_and_the_evaluation(tmp_path, tiny, monkeypatch):
     evaluate(tmp_path, str(tmp_path / "model"), tmp_path / "postcard.json", count=3, prompts=1, seeds=2)
     assert all(file.read_text() == "mine" for file in mine) and not list(tmp_path.rglob(".sdscope-*"))
     result = json.loads((tmp_path / "postcard.json").read_text())
+    assert result["weights"] == weights_sha256(tmp_path / "model")
     (painter, parrot), (fewer,) = result["guidance"], result["fewer_steps"]
     assert (painter["scale"], parrot["scale"], fewer["steps"]) == (1.0, 5.0, 1)
     for part in (result["painter"], result["autoencoder"], parrot["accuracy"], fewer["accuracy"]):

@@ -1,11 +1,11 @@
-"""How fast the bare pipeline is, beside diffusers and parediffusers: `make bench`, some four minutes.
+"""How fast the bare pipeline is, beside diffusers and parediffusers, and in a browser: `make bench`, some six minutes.
 
-On a machine that others use too, seconds measured at different times say little. So everything runs in
-one process and takes turns, A, B, C, A, B, C, ..., and what counts is the ratio within each round: its
-median, and its quartiles as the spread. CPU time, of all threads, is disturbed less than time on the
-clock: its ratio stands beside. The last measurement is kept in docs/bench.json.
+On a machine that others use too, seconds measured at different times say little. So everything
+takes turns, A, B, C, A, B, C, ..., and what counts is the ratio within each round: its median, and its
+quartiles as the spread. CPU time, of all threads, is disturbed less than time on the clock: its ratio
+stands beside. All of it is written to docs/speed.md, and nothing else is: what is measured can be read.
 """
-import json
+import argparse
 import os
 import platform
 import statistics
@@ -19,6 +19,7 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
+import bench_browser
 import diffusers
 import numpy as np
 import torch
@@ -26,31 +27,38 @@ import transformers
 from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
-from sdscope import StableDiffusion
+from sdscope import StableDiffusion, files
 from sdscope.checkpoint import find_model
 from sdscope.models import KNOWN
 from sdscope.trace import trace
 from sdscope.unet import UNet2DConditionModel
+from sdscope.weights import weights_sha256
 
-OUT = Path(__file__).parents[1] / "docs" / "bench.json"
+OUT = Path(__file__).parents[1] / "docs" / "speed.md"
 PROMPT = "painting depicting the sea, sunrise, ship"
 STEPS, GUIDANCE, SEED = 25, 5.0, 42
 PARE = "parediffusers==0.3.2"
 SIDE = 4096  # of the square matrices whose product shows the machine's peak
 
+HEAD = """\
+# How fast it is
+
+Written by `make bench`; `make test` fails when Postcard's weights are no longer these.
+
+What is in one table took turns on one machine, and a ratio is taken within each round: its median, and between which
+quartiles it lay. Seconds are medians, and differ from machine to machine. CPU time is that of all threads.
+Load: how many wanted to compute. Where these are more than the cores, seconds grow, and most of all with several threads.
+"""
+
 
 def main():
-    found = {
-        "date": str(date.today()),
-        "processor": processor(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "transformers": version("transformers"),
-        "diffusers": version("diffusers"),
-    }
-    print(", ".join(f"{key} {value}" for key, value in found.items()), flush=True)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", nargs="+", choices=["picture", "trace", "step", "browser"], help="the other tables stay as they are")
+    args = parser.parse_args()
+    packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "diffusers"))
+    threads = f"cores {os.cpu_count()}, threads {torch.get_num_threads()}"
+    told = f"{date.today()} on {processor()}, {threads}, Python {platform.python_version()}, {packages}"
+    print(told, flush=True)
     for library in diffusers, transformers:
         library.utils.logging.set_verbosity_error()
         library.utils.logging.disable_progress_bar()
@@ -60,12 +68,21 @@ def main():
     theirs = diffusers.StableDiffusionPipeline.from_pretrained(folder, dtype=torch.float32, **options)
     theirs.set_progress_bar_config(disable=True)
     with tempfile.TemporaryDirectory() as site:
-        pare, found["parediffusers"] = get_pare(site)
-        found |= picture(bare, theirs, pare) | traced(bare) | step(pare)
-    half = OUT.with_suffix(".part")
-    half.write_text(json.dumps(found, indent=1) + "\n")
-    half.replace(OUT)
-    print(f"\nwritten to {OUT}")
+        pare, name = get_pare(site)
+        measure = {
+            "picture": lambda: picture(bare, theirs, pare),
+            "trace": lambda: traced(bare),
+            "step": lambda: step(pare),
+            "browser": lambda: bench_browser.measure(bare),
+        }
+        tables = dict(zip(measure, OUT.read_text().split("\n## ")[1:])) if args.only else {}
+        for part in args.only or measure:
+            weights = "random weights" if part == "step" else f"Postcard's weights `{weights_sha256(folder)}`"
+            table, load = measure[part](), os.getloadavg()[1]  # how many wanted to compute: a machine of one's own has one
+            tables[part] = f"{table}\nMeasured {told}, {name}; load {load:.0f}; {weights}.\n"
+            print(f"\n## {tables[part]}", flush=True)
+    files.write(OUT, "\n## ".join([HEAD, *(tables[part] for part in measure)]))
+    print(f"written to {OUT}")
 
 
 def picture(bare, theirs, pare, rounds=11):
@@ -76,7 +93,7 @@ def picture(bare, theirs, pare, rounds=11):
         "bare": lambda: bare(PROMPT, seed=SEED, **settings),
         "diffusers": lambda: theirs(PROMPT, generator=torch.Generator().manual_seed(SEED), **settings)[0][0],
     }
-    notes = {}
+    notes = []
     if pare:
         pipe, notes = pare_pipeline(pare, bare)
         runners["parediffusers"] = lambda: torch.manual_seed(SEED) and pipe(PROMPT, **size, **settings)
@@ -84,8 +101,7 @@ def picture(bare, theirs, pare, rounds=11):
         run()  # warm-up
     rows = compare(*take_turns(runners, rounds), reference="diffusers")
     title = f"A picture of Postcard, {STEPS} steps, guidance {GUIDANCE:g}"
-    show(f"{title} (differences: grey levels of 255)", rows, notes.values())
-    return flat("picture", rows) | notes
+    return section(title, rows, ["Differences are grey levels of 255.", *notes])
 
 
 def traced(bare, rounds=15):
@@ -106,8 +122,7 @@ def traced(bare, rounds=15):
     for warm_up in runners.values():
         warm_up()
     rows = compare(*take_turns(runners, rounds), reference="untraced")
-    show("The same picture untraced, traced, and traced with mean attention", rows)
-    return flat("trace", rows)
+    return section("The same picture untraced, traced, and traced with mean attention", rows)
 
 
 @torch.no_grad()
@@ -135,19 +150,12 @@ def step(pare, rounds=4):
     rows = compare(times, results, reference="diffusers")
     adds, (_, cpu) = multiply_adds(config, latents, t, words), np.array(times["bare"]).T
     low, middle, high = quartiles(adds / cpu / (SIDE**3 / peak_cpu))
-    facts = {
-        "step.multiply_adds": adds,
-        "step.peak.gflops": round(2e-9 * SIDE**3 / min(peak), 1),
-        "step.peak.share": middle,
-        "step.peak.quartiles": [low, high],
-    }
     note = (
-        f"{adds / 1e9:.0f} billion multiply-adds: for its CPU time, the bare UNet reaches {middle:.0%} ({low:.0%} to "
-        f"{high:.0%}) of a {SIDE} x {SIDE} matrix product ({facts['step.peak.gflops']} GFLOP/s at best)"
+        f"{adds / 1e9:.0f} billion multiply-adds: for its CPU time, the bare UNet reaches {middle:.0%} ({low:.0%} to {high:.0%}) "
+        f"of a {SIDE} x {SIDE} matrix product ({2e-9 * SIDE**3 / min(peak):.1f} GFLOP/s at best)."
     )
     shape = " x ".join(map(str, latents.shape))
-    show(f"A step of Stable Diffusion 2's UNet, {shape}, random weights", rows, [note])
-    return flat("step", rows) | facts
+    return section(f"A step of Stable Diffusion 2's UNet, {shape}, random weights", rows, [note])
 
 
 def take_turns(runners, rounds):
@@ -185,22 +193,16 @@ def quartiles(numbers):
     return [round(q, 3) for q in statistics.quantiles(map(float, numbers), n=4, method="inclusive")]
 
 
-def flat(section, rows):
-    """Rows -> {"section.name.column": value}"""
-    return {f"{section}.{name}.{column}": value for name, row in rows.items() for column, value in row.items()}
-
-
-def show(title, rows, notes=()):
-    width = max(map(len, rows))
-    print(f"\n{title}")
-    print(f"  {'':{width}}       time   ratio  quartiles        CPU    quartiles        max difference   rounds")
+def section(title, rows, notes=()):
+    """A title, a table, and what is to be said of it"""
+    head = "| | seconds | ratio | quartiles | ratio of CPU time | quartiles | largest difference | rounds |"
+    lines = [title, "", head, "| --- " * 8 + "|"]
     for name, row in rows.items():
-        spreads = [f"{low:.3f} to {high:.3f}" for low, high in (row["quartiles"], row["cpu_quartiles"])]
-        ratios = f"{row['ratio']:.3f}  {spreads[0]}   {row['cpu_ratio']:.3f}  {spreads[1]}"
-        print(f"  {name:{width}}  {row['seconds']:7.3f} s   {ratios}   {row['difference']:<14g}   {row['rounds']}")
-    for note in notes:
-        print(f"  {note}")
-    sys.stdout.flush()
+        spreads = [f"{low:.2f} to {high:.2f}" for low, high in (row["quartiles"], row["cpu_quartiles"])]
+        ratios = f"{row['ratio']:.2f} | {spreads[0]} | {row['cpu_ratio']:.2f} | {spreads[1]}"
+        lines.append(f"| {name} | {row['seconds']:.2f} | {ratios} | {row['difference']:g} | {row['rounds']} |")
+    lines += ["", *notes] if notes else []
+    return "\n".join(lines) + "\n"
 
 
 def share(cls, config, module):
@@ -219,17 +221,16 @@ def multiply_adds(config, *inputs):
 
 
 def get_pare(site):
-    """(the module, its version), or (None, why it cannot be had)"""
+    """(the module, its name and version), or (None, why it cannot be had)"""
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", site, PARE]
     done = subprocess.run(pip, capture_output=True, text=True)
     try:
         if done.returncode:
             raise ImportError(f"pip could not install it, and said: {done.stderr.strip().splitlines()[-1]}")
         sys.path.insert(0, site)
-        return import_pare(), PARE.partition("==")[2]
+        return import_pare(), PARE.replace("==", " ")
     except Exception as error:  # it is of early 2024, and the rest is not
-        print(f"\nno parediffusers here: {error}")
-        return None, str(error)
+        return None, f"no parediffusers: {error}"
 
 
 def import_pare():
@@ -252,14 +253,13 @@ def import_pare():
 
 
 def pare_pipeline(pare, bare):
-    """Its pipeline with Postcard's weights; {} or a note that a part of it is not its own"""
+    """Its pipeline with Postcard's weights; a note where a part of it is not its own"""
     unet = share(pare.PareUNet2DConditionModel, bare.unet.config, bare.unet)
-    scheduler, note = pare.PareDDIMScheduler(bare.scheduler.config), {}
+    scheduler, note = pare.PareDDIMScheduler(bare.scheduler.config), []
     try:
         vae = share(pare.PareAutoencoderKL, bare.vae.config, bare.vae)
     except Exception as error:
-        why = f"parediffusers with the bare VAE, its own cannot be built like Postcard's: {error}"
-        vae, note = bare.vae, {"picture.parediffusers.note": why}
+        vae, note = bare.vae, [f"parediffusers with the bare VAE, its own cannot be built like Postcard's: {error}."]
     parts = bare.tokenizer, bare.text_encoder, scheduler, unet, vae
     return pare.PareDiffusionPipeline(*parts, torch.device("cpu"), torch.float32), note
 

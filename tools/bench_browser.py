@@ -1,10 +1,9 @@
-"""How fast Postcard paints in a browser, beside torch on the same machine: `make bench`, after the other. docs/bench_browser.json
+"""How fast Postcard paints in a browser, beside torch on the same machine: a part of `make bench`.
 
 As in bench.py everything takes turns, and what counts is the ratio within a round. The page is
 tests/browser/engine: the engine and nothing else, built as the deck is.
 """
 import gzip
-import json
 import statistics
 import subprocess
 import tempfile
@@ -14,14 +13,11 @@ from pathlib import Path
 
 import browser
 import serve
-import torch
 from playwright.sync_api import sync_playwright
 
-from sdscope import StableDiffusion
 from sdscope.web import export_web
 
 ROOT = Path(__file__).parents[1]
-OUT = ROOT / "docs/bench_browser.json"
 PROMPT, SEED, STEPS, ROUNDS = "painting depicting the sea, sunrise, ship", 42, 25, 7
 
 LOAD = "async () => { window.engine = openEngine(); const t = performance.now(); await engine.load(); return (performance.now() - t) / 1000 }"
@@ -29,8 +25,8 @@ PAINT = "async ([settings, extra]) => (await engine.paint({ ...settings, ...extr
 EVERYTHING = dict(attention=True, features=True, images=True)
 
 
-def main():
-    pipe = StableDiffusion.from_pretrained("postcard", device="cpu")
+def measure(pipe):
+    """A title, a table, and what is to be said of it, as in bench.py"""
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         site = Path(folder) / "site"
         vite = ["node_modules/.bin/vite", "build", "tests/browser/engine", "--config", "vite.config.ts", "--base", "./", "--outDir", str(site)]
@@ -38,29 +34,28 @@ def main():
         export_web(pipe, site / "model")
         chromium = playwright.chromium.launch(executable_path=browser.find(), args=browser.FLAGS)
         threads, alone = (visit(chromium, serve.make_server(site, **headers)) for headers in ({}, {"headers": {}}))
-        found = dict(megabytes=first_visit(site), load_seconds=threads.evaluate(LOAD), threads=torch.get_num_threads())
+        megabytes, first = first_visit(site), threads.evaluate(LOAD)
         threads.reload()
         threads.wait_for_function("() => 'openEngine' in window")
-        found["load_again_seconds"] = threads.evaluate(LOAD)
+        again = threads.evaluate(LOAD)
         alone.evaluate(LOAD)
         settings = dict(prompt=PROMPT, seed=SEED, steps=STEPS)
         racers = {
             "torch": lambda: seconds(lambda: pipe(PROMPT, seed=SEED, num_inference_steps=STEPS)),
             "browser": lambda: threads.evaluate(PAINT, [settings, {}]),
-            "browser_everything": lambda: threads.evaluate(PAINT, [settings, EVERYTHING]),
-            "browser_one_thread": lambda: alone.evaluate(PAINT, [settings, {}]),
+            "browser, with attention, features and pictures of every step": lambda: threads.evaluate(PAINT, [settings, EVERYTHING]),
+            "browser, one thread": lambda: alone.evaluate(PAINT, [settings, {}]),
         }
         for run in racers.values():
             run()
         rounds = [{name: run() for name, run in racers.items()} for _ in range(ROUNDS)]
         chromium.close()
+    lines = ["In a browser", "", "| | seconds | ratio | quartiles | rounds |", "| --- " * 5 + "|"]
     for name in racers:
-        ratios = [row[name] / row["torch"] for row in rounds]
-        low, middle, high = statistics.quantiles(ratios)
-        found[name] = dict(seconds=round(statistics.median(row[name] for row in rounds), 2), ratio=round(middle, 2), quartiles=[round(low, 2), round(high, 2)])
-        print(name, found[name], flush=True)
-    OUT.write_text(json.dumps({k: round(v, 2) if isinstance(v, float) else v for k, v in found.items()}, indent=1) + "\n")
-    print(f"first visit {found['megabytes']:.1f} MB, opened in {found['load_seconds']:.1f} s, again from the cache in {found['load_again_seconds']:.1f} s; {OUT.relative_to(ROOT)}")
+        low, middle, high = statistics.quantiles([row[name] / row["torch"] for row in rounds], method="inclusive")
+        lines.append(f"| {name} | {statistics.median(row[name] for row in rounds):.2f} | {middle:.2f} | {low:.2f} to {high:.2f} | {ROUNDS} |")
+    lines += ["", f"A first visit fetches {megabytes:.1f} MB. The model opens in {first:.1f} s from this machine, and in {again:.1f} s from the browser's cache."]
+    return "\n".join(lines) + "\n"
 
 
 def visit(chromium, server):
@@ -81,7 +76,3 @@ def seconds(run):
     start = time.perf_counter()
     run()
     return time.perf_counter() - start
-
-
-if __name__ == "__main__":
-    main()

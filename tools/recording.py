@@ -11,9 +11,18 @@ import numpy as np
 from deck import open_deck
 from PIL import Image
 
+from sdscope.checkpoint import find_model
+from sdscope.weights import weights_sha256
+
 PROMPT = "watercolor of a lighthouse by the sea at night"
 WIDTH, QUALITY = 784, 45
 LARGEST = 1_000_000  # bytes
+ABOUT = 0x010E  # where a picture says what it is: Exif's ImageDescription
+
+
+def weights_of(path):
+    """The hash of the weights that a recording was made with"""
+    return Image.open(path).getexif().get(ABOUT)
 
 
 def main():
@@ -60,8 +69,10 @@ def main():
         page.get_by_role("radio", name="UNet", exact=True).click()
         page.locator(".lab rect[aria-label^='up_blocks.3.resnets.0']").click()
         shoot(2500)
-    part = args.output.with_suffix(".part")
-    part.write_bytes(imageio.imwrite("<bytes>", frames, extension=".webp", plugin="pillow", duration=times, loop=0, quality=QUALITY, method=6))
+    part, about = args.output.with_suffix(".part"), Image.Exif()
+    about[ABOUT] = weights_sha256(find_model("postcard"))
+    options = dict(duration=times, loop=0, quality=QUALITY, method=6, exif=about)
+    part.write_bytes(imageio.imwrite("<bytes>", frames, extension=".webp", plugin="pillow", **options))
     if part.stat().st_size > LARGEST:
         raise SystemExit(f"{part.stat().st_size / 1e6:.2f} MB: more than {LARGEST / 1e6:.0f} MB, so it stays {part}; lower QUALITY.")
     part.replace(args.output)

@@ -4,6 +4,7 @@ A part's weights are one safetensors file, or shards and an index that names the
 variant in float16. Mirrors what diffusers and transformers look for, in their order.
 """
 
+import hashlib
 import logging
 from pathlib import Path
 
@@ -40,6 +41,16 @@ def weights_files(folder, part, dtype):
     dtype; where nothing is, what is nearest to it"""
     choices = [files for variant in variants(dtype) for files in layouts(folder, part, variant)]
     return max(choices, key=lambda files: sum(file.is_file() for file in files) / len(files))
+
+
+def weights_sha256(folder, dtype=torch.float32):
+    """One hash of the weights that are read from a folder for this dtype, names included"""
+    total = hashlib.sha256()
+    for path in sorted(path for part in WEIGHTS for path in weights_files(Path(folder), part, dtype)):
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").digest()
+        total.update(path.relative_to(folder).as_posix().encode() + digest)
+    return total.hexdigest()
 
 
 def is_complete(folder, variants):

@@ -43,17 +43,17 @@ def check(root: Path, only=(), out: Path | None = None, parameters: dict | None 
     paths = find(root, only)
     with working(out) as build:
         execute_all(dict.fromkeys(paths, "check"), build / "check", parameters, jobs, None, say)
-        found = list(standing(root, out))
+        found = list(standing(out))
         for path in paths:
             found += made_again(build / "check" / path.stem, out)
         return found
 
 
-def standing(root: Path, out: Path):
+def standing(out: Path):
     """What can be told without executing: is every file in public/figures the one that the manifest knows, and is
     facts.json what is counted now?"""
     yield from against_manifest(out / "public")
-    kept, now = json.loads((out / "public" / "facts.json").read_text()), json.loads(json.dumps(facts.facts(root)))
+    kept, now = json.loads((out / "public" / "facts.json").read_text()), json.loads(json.dumps(facts.facts()))
     yield from (Difference("facts.json", *row) for row in changed(kept, now))
 
 

@@ -20,11 +20,8 @@ BARE = (*FOUR, "checkpoint", "models", "devices", "settings", "inputs", "steps",
 PARTS = ("unet", "vae", "text_encoder")
 
 
-def facts(root: Path) -> dict:
-    """{"postcard.unet.parameters": 5..., ...}: parameters, megabytes, shapes, multiply-adds, line counts.
-
-    root: the repository's folder, where it is kept what was measured.
-    """
+def facts() -> dict:
+    """{"postcard.unet.parameters": 5..., ...}: parameters, megabytes, shapes, multiply-adds, line counts."""
     found = {}
     for name in "postcard", "sd15", "sd2":
         found |= model_facts(name)
@@ -39,7 +36,7 @@ def facts(root: Path) -> dict:
     for group, names in ("four", FOUR), ("bare", BARE):
         found[f"lines.{group}"] = sum(found[f"lines.{name}"] for name in names)
         found[f"code_lines.{group}"] = sum(found[f"code_lines.{name}"] for name in names)
-    return found | marks(folder) | diffusers_facts() | measured(root)
+    return found | marks(folder) | diffusers_facts()
 
 
 def marks(folder: Path) -> dict:
@@ -47,12 +44,6 @@ def marks(folder: Path) -> dict:
     evaluation = json.loads((folder / "evaluation.json").read_text())
     usual = next(row for row in evaluation["guidance"] if row["scale"] == 5)
     return {f"postcard.right.{name}": round(100 * part) for name, (part, *_) in usual["accuracy"].items()}
-
-
-def measured(root: Path) -> dict:
-    """What `make bench` measured last: bench.picture.bare.ratio, ..."""
-    path = root / "docs" / "bench.json"
-    return {f"bench.{name}": value for name, value in json.loads(path.read_text()).items()} if path.exists() else {}
 
 
 def model_facts(name: str) -> dict:

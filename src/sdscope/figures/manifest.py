@@ -15,14 +15,13 @@ import json
 import os
 from pathlib import Path
 
-import torch
 from PIL import Image
 
 from .. import files
 from ..checkpoint import find_model, read_settings
 from ..devices import pick_device, pick_dtype
 from ..settings import sides
-from ..weights import WEIGHTS, weights_files
+from ..weights import weights_sha256
 from .base import Shown
 
 PROVENANCE = ("prompt", "negative_prompt", "seed", "steps", "guidance", "size", "model")
@@ -92,16 +91,6 @@ def find_weights(model: str) -> tuple[Path, str]:
     dtype = pick_dtype("auto", pick_device())
     folder = find_model(model, dtype=dtype)
     return folder, weights_sha256(folder, dtype)
-
-
-def weights_sha256(folder, dtype=torch.float32) -> str:
-    """One hash of the weights that are read from a model folder for this dtype, names included."""
-    total = hashlib.sha256()
-    for path in sorted(path for part in WEIGHTS for path in weights_files(Path(folder), part, dtype)):
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").digest()
-        total.update(path.relative_to(folder).as_posix().encode() + digest)
-    return total.hexdigest()
 
 
 def own_size(folder: Path) -> int:

@@ -40,7 +40,7 @@ def make(root: Path, only=(), out: Path | None = None, parameters: dict | None =
             say(f"{len(paths) - len(todo)} of {len(paths)} notebooks have been executed, and nothing has changed since")
         runs.tidy(build / "runs")
         execute_all(todo, stages, parameters, jobs, build / "runs", say)
-        publish([stages / path.stem for path in paths], {path.stem for path in find(root)}, facts.facts(root), out)
+        publish([stages / path.stem for path in paths], {path.stem for path in find(root)}, facts.facts(), out)
     say(f"{len(manifest.read(out / 'public'))} figures in {out / 'public'}")
 
 

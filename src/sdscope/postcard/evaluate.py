@@ -11,6 +11,8 @@ import numpy as np
 import torch
 
 from .. import SdscopeError, StableDiffusion, files
+from ..checkpoint import find_model
+from ..weights import weights_sha256
 from .captions import prompt
 from .data import held_out_scenes
 from .judge import Judge, trained_judge, verdict
@@ -40,7 +42,8 @@ def evaluate(folder: Path, model: str, out: Path, count: int = 500, prompts: int
     asked = [prompt(scene) for scene in scenes]
     pictures = [paint(scene, pipe.size, pipe.size) for scene in scenes]
     decoded, decibels = roundtrip(pipe, pictures)
-    result = {"scenes": count, "prompts": prompts, "seeds": seeds, "model": model, "machine": machine(device), "steps": STEPS, "cost": cost,
+    result = {"scenes": count, "prompts": prompts, "seeds": seeds, "model": model, "weights": weights_sha256(find_model(model)),
+              "machine": machine(device), "steps": STEPS, "cost": cost,
               "painter": accuracy(judge, scenes, pictures), "autoencoder": accuracy(judge, scenes, decoded) | {"psnr": decibels},
               "guidance": [], "fewer_steps": []}
     target = features(judge, pictures)
