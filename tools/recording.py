@@ -11,6 +11,7 @@ import numpy as np
 from deck import open_deck
 from PIL import Image
 
+from sdscope import files
 from sdscope.checkpoint import find_model
 from sdscope.weights import weights_sha256
 
@@ -30,6 +31,7 @@ def main():
     parser.add_argument("dist", nargs="?", default="dist")
     parser.add_argument("-o", "--output", type=Path, default=Path("docs/lab.webp"))
     args = parser.parse_args()
+    files.check(args.output)
     frames, times = [], []
     with open_deck(args.dist) as deck:
         page = deck.page
@@ -69,14 +71,14 @@ def main():
         page.get_by_role("radio", name="UNet", exact=True).click()
         page.locator(".lab rect[aria-label^='up_blocks.3.resnets.0']").click()
         shoot(2500)
-    part, about = args.output.with_suffix(".part"), Image.Exif()
+    about = Image.Exif()
     about[ABOUT] = weights_sha256(find_model("postcard"))
     options = dict(duration=times, loop=0, quality=QUALITY, method=6, exif=about)
-    part.write_bytes(imageio.imwrite("<bytes>", frames, extension=".webp", plugin="pillow", **options))
-    if part.stat().st_size > LARGEST:
-        raise SystemExit(f"{part.stat().st_size / 1e6:.2f} MB: more than {LARGEST / 1e6:.0f} MB, so it stays {part}; lower QUALITY.")
-    part.replace(args.output)
-    print(f"{args.output}: {len(frames)} frames, {args.output.stat().st_size / 1e3:.0f} kB")
+    data = imageio.imwrite("<bytes>", frames, extension=".webp", plugin="pillow", **options)
+    if len(data) > LARGEST:
+        raise SystemExit(f"{len(data) / 1e6:.2f} MB: more than {LARGEST / 1e6:.0f} MB, so it is not written; lower QUALITY.")
+    files.write(args.output, data)
+    print(f"{args.output}: {len(frames)} frames, {len(data) / 1e3:.0f} kB")
 
 
 if __name__ == "__main__":
