@@ -27,6 +27,7 @@
     return scale
   }
 
+  const foot = [...slide.querySelectorAll('.foot i, .foot .page')].filter(shown).map(e => e.getBoundingClientRect())
   const outside = new Set()
   const lines = [] // every line of text: its element and its box
   for (const e of slide.querySelectorAll('*')) {
@@ -46,6 +47,9 @@
       if (style.overflowX !== 'visible' && e.scrollWidth > e.clientWidth + 1)
         wrong.add(`${name(e)} is cut off or scrolls: ${e.scrollWidth} px wide in ${e.clientWidth}`)
     }
+
+    if (/^(IMG|PRE)$/.test(e.tagName) && foot.some(mark => left < mark.right - 1 && right > mark.left + 1 && top < mark.bottom - 1 && bottom > mark.top + 1))
+      wrong.add(`${name(e)} lies over the foot`)
 
     if (e.tagName === 'IMG') {
       if (!e.alt.trim()) wrong.add(`${e.getAttribute('src')} has no alt text`)

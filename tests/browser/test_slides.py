@@ -38,9 +38,11 @@ def test_the_look_finds_what_is_wrong(deck):
         <p style="left: 50px; top: 250px; width: 50px; overflow: hidden">cut off at its edge</p>
         <p style="left: 50px; top: 300px"><img src="data:," alt="gone"></p>
         <p style="left: 50px; top: 350px"><img src="data:image/gif;base64,R0lGODlhAQABAAAAACwAAAAAAQABAAA="></p>
+        <p style="left: 40px; top: 480px"><img src="data:image/gif;base64,R0lGODlhAQABAAAAACwAAAAAAQABAAA=" alt="low" width="60" height="60"></p>
+        <footer class="foot"><p class="page" style="left: 50px; top: 500px">7</p></footer>
         <p style="left: 50px; top: 400px; display: none; font-size: 1px">not shown</p></div>""")
     found = "\n".join(looked(deck.page))
-    faults = "too far\" leaves", "tiny\" is 12.0", "shrunk\" is 8.0", "lie over", "is cut off", "did not load", "no alt text"
+    faults = "too far\" leaves", "tiny\" is 12.0", "shrunk\" is 8.0", "lie over", "is cut off", "did not load", "no alt text", "over the foot"
     assert [fault for fault in faults if fault not in found] == [] and len(found.splitlines()) == len(faults), found
 
 
