@@ -244,6 +244,23 @@ def test_captions_vary():
     assert len({caption(PAIR, rng) for _ in range(50)}) > 40
 
 
+def test_captions_say_all_the_words_there_are_and_no_others():
+    """As items of a list and in sentences; a style that is no noun ("in oils") is the style *of* nothing"""
+    rng = np.random.default_rng(0)
+    texts = [caption(Scene.random(seed), rng) for seed in range(4000)]
+    tables = [*TABLES.values(), words.SIDE, words.COUNT, words.COLOUR, dict(all=words.PRAISE, things=COLOURS)]
+    phrases = {phrase for table in tables for those in table.values() for phrase in those}
+    phrases |= {form.format("") for pairs in SUBJECT.values() for pair in pairs for form in pair}
+    together = "\n".join(texts)
+    assert [phrase for phrase in sorted(phrases) if not says(together, phrase)] == []
+    glue = set("a an and of to next beside depicting landscape".split())
+    known = {word for phrase in phrases for word in phrase.split()} | glue
+    assert {word for text in texts for word in text.replace(",", "").split()} <= known
+    tags = {tag for name, those in words.STYLE_TAG.items() for tag in those} - {name for those in words.STYLE.values() for name in those}
+    assert tags and [tag for tag in sorted(tags) if re.search(rf"\b{re.escape(tag)} (of|depicting)\b", together)] == []
+    assert says(together, "depicting") and re.search(r"\bwatercolor of\b", together)
+
+
 def test_what_captions_leave_out():
     """Place, time and weather now and then, the usual colour half of the time, an unusual one never; the style of UNNAMED ones"""
     rng, usual = np.random.default_rng(0), replace(SHIP, weather="rain")
