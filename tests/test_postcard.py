@@ -261,6 +261,24 @@ def test_captions_say_all_the_words_there_are_and_no_others():
     assert says(together, "depicting") and re.search(r"\bwatercolor of\b", together)
 
 
+def test_captions_are_grammatical():
+    rng, praised = np.random.default_rng(0), 0
+    for seed in range(1500):
+        scene = Scene.random(seed)
+        text = caption(scene, rng)
+        assert not re.search(r"\ba [aeio8]|\ban [^aeio8]|\ban? (two|three|2|3|[\w -]*\bart of)\b", text), text
+        for thing in (t for t in scene.things if t.count > 1):
+            assert any(re.search(form.replace("{}", r"(\w+ )?"), text) for _, form in SUBJECT[thing.subject]), text
+        praise = [word for word in words.PRAISE if says(text, word)]
+        assert len(praise) in (0, 2), text
+        praised += bool(praise)
+        said = [m for phrase in TABLES["style"][scene.style] if (m := says(text, phrase))]
+        if said:                                               # a style stands at the beginning, or after a comma: "in oils" anywhere
+            first = max(said, key=lambda m: len(m[0]))
+            assert text[: first.start()] in ("", "a ", "an ") or text[: first.start()].endswith(", ") or first[0].startswith("in "), text
+    assert 0.12 < praised / 1500 < 0.18
+
+
 def test_what_captions_leave_out():
     """Place, time and weather now and then, the usual colour half of the time, an unusual one never; the style of UNNAMED ones"""
     rng, usual = np.random.default_rng(0), replace(SHIP, weather="rain")
