@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from transformers import CLIPTokenizer
 
 from sdscope import SdscopeError, StableDiffusion, hub
 from sdscope.checkpoint import find_model, load_module
-from sdscope.devices import pick_dtype, warn_if_slow
+from sdscope.devices import pick_device, pick_dtype, warn_if_slow
 from sdscope.folder import FILES
 from sdscope.models import KNOWN
 from sdscope.unet import UNet2DConditionModel
@@ -284,6 +285,22 @@ def test_a_large_model_on_the_cpu_is_worth_a_word(caplog):
         warn_if_slow(unet, asked, CPU)
         assert len(caplog.messages) == words
     assert "no GPU was found: 859 million parameters on the CPU" in caplog.messages[0]
+
+
+def test_a_small_model_or_one_on_a_gpu_is_not(caplog, tiny):
+    with torch.device("meta"):
+        large = UNet2DConditionModel({})
+    warn_if_slow(tiny.unet, "auto", CPU)
+    warn_if_slow(large, "auto", torch.device("cuda"))
+    assert not caplog.messages
+
+
+@pytest.mark.parametrize("cuda, mps, chosen", [(True, False, "cuda"), (True, True, "cuda"), (False, True, "mps"), (False, False, "cpu")])
+def test_auto_is_the_best_device_there_is(monkeypatch, cuda, mps, chosen):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: cuda)
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: mps)
+    monkeypatch.setattr("torch.empty", lambda n, device: SimpleNamespace(device=torch.device(device)))
+    assert pick_device() == torch.device(chosen) and pick_device("cpu") == CPU
 
 
 def test_every_model_that_is_loaded_is_weighed(folder, monkeypatch):
