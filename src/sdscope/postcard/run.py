@@ -7,7 +7,7 @@ have done with a batch as large as theirs together.
 import copy
 import json
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from math import cos, pi
 from pathlib import Path
 from typing import Callable, NamedTuple
