@@ -325,7 +325,9 @@ def test_postcard_comes_with_the_package():
 
 
 @pytest.mark.parametrize("name", ["nonsense", "./nowhere", "/no/such/folder", "a/b/c", "", "../x", "x" * 5000])
-def test_an_unknown_name(name):
+def test_an_unknown_name(name, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")  # nobody knows what lies beside this repository
     with pytest.raises(SdscopeError, match="give a folder, a hub id") as error:
         find_model(name)
     assert all(short in str(error.value) for short in KNOWN)

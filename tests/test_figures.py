@@ -373,13 +373,13 @@ def test_an_animation_holds_its_last_frame(suffix):
 def test_an_mp4_shows_the_last_frame_again_and_again():
     frames = [Image.new("RGB", (33, 32), (i * 60, 0, 0)) for i in range(4)]
     movie = figures.Animation(frames, ms=100, hold=900)
-    with av.open(io.BytesIO(movie.data(".mp4"))) as file:
-        assert file.streams.video[0].average_rate == 10
-        images = [frame.to_image() for frame in file.decode(video=0)]
-    assert images[0].size == (32, 32)  # H.264 has no odd sizes
-    reds = [image.getpixel((16, 16))[0] for image in images]
-    assert np.abs(np.subtract(reds, [0, 60, 120, 180] + [180] * 9)).max() <= 8
-    assert movie.data(".mp4") == figures.Animation(frames, ms=100, hold=900).data(".mp4")
+    for _ in range(2):  # the encoder's bytes are not always the same, its pictures are
+        with av.open(io.BytesIO(movie.data(".mp4"))) as file:
+            assert file.streams.video[0].average_rate == 10
+            images = [frame.to_image() for frame in file.decode(video=0)]
+        assert images[0].size == (32, 32)  # H.264 has no odd sizes
+        reds = [image.getpixel((16, 16))[0] for image in images]
+        assert np.abs(np.subtract(reds, [0, 60, 120, 180] + [180] * 9)).max() <= 8
     assert "image/webp" in movie._repr_html_()  # an <img> shows no MP4
 
 
