@@ -151,7 +151,7 @@ def test_two_processes_do_what_one_does(tmp_path):
         assert done.returncode == 0, done.stderr[-3000:]
     one, two = ([json.loads(line)["loss"] for line in (tmp_path / name / "log.jsonl").read_text().splitlines()] for name in ("one", "two"))
     assert len(one) == 2 and one[0] > 1.5 * one[1]
-    assert np.allclose(one, two, rtol=1e-3)
+    assert np.allclose(one, two, rtol=1e-2)  # rounding makes 0.0014; both seeing the same half, 0.6
     assert json.loads((tmp_path / "two" / "cost.json").read_text())["processes"] == 2
 
 
