@@ -207,7 +207,7 @@ def test_the_manifest_is_what_the_notebooks_save_and_what_is_there():
 @needs_build
 def test_facts_are_what_is_counted_now():
     """What the notebooks make is compared where they are executed again: see notebooks/conftest.py."""
-    assert list(check.standing(ROOT, ROOT)) == []
+    assert list(check.standing(ROOT)) == []
 
 
 @needs_build
