@@ -291,7 +291,7 @@ def quick(monkeypatch):
     monkeypatch.setattr(data, "train_tokenizer", partial(train_tokenizer, captions=300))
     monkeypatch.setattr(notebooks, "execute_all", execute)
     monkeypatch.setattr(notebooks, "unchanging", lambda parameters: b"")
-    monkeypatch.setattr(facts, "facts", lambda root: {})
+    monkeypatch.setattr(facts, "facts", lambda: {})
 
 
 @pytest.mark.parametrize("place", COMMANDS)
