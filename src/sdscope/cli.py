@@ -225,7 +225,7 @@ def stage(name, text):
 
 stage("vae", "The autoencoder: pictures to latents to pictures.")
 stage("text", "A head start for the text encoder: what do captions say?")
-stage("diffusion", "Text encoder and UNet, in the latents of the autoencoder; writes the model.")
+stage("diffusion", "The UNet, in the latents of the autoencoder: a model for 128 x 128 pixels.")
 stage("large-vae", "The autoencoder goes on with pictures twice as wide and high.")
 stage("large", "The UNet goes on with pictures twice as wide and high; writes the model.")
 stage("judge", "A network that reads what is in a picture, for evaluate.")

@@ -24,7 +24,7 @@ from .train_vae import train_vae
 
 STAGES = {"vae": train_vae, "text": train_text, "diffusion": train_diffusion, "large-vae": train_large_vae, "large": train_large,
           "judge": train_judge}
-# what a GPU does in about twenty minutes
+# steps, batch, rate, and minutes in place of steps: meant for a GPU
 LENGTHS = {"vae": Length(8_000, 64, 2e-3, 5), "text": Length(2_000, 512, 2e-3, 0.5), "diffusion": Length(20_000, 512, 3e-3, 10),
            "large-vae": Length(4_000, 16, 1e-3, 5), "large": Length(8_000, 128, 1e-3, 10), "judge": Length(5_000, 256, 1e-3, 2.5)}
 
