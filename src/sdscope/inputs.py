@@ -11,6 +11,7 @@ import reprlib
 import torch
 
 from . import SdscopeError
+from .config import first_line
 
 log = logging.getLogger("sdscope")
 LAST_SEED = 2**64 - 1  # that torch takes
@@ -96,7 +97,7 @@ def why_not(scheduler, steps):
     try:
         type(asked).set_timesteps(asked, steps)
     except Exception as error:  # whatever somebody's scheduler raises
-        return str(error).partition("\n")[0]
+        return first_line(error)
     if steps > 1 and asked.timesteps[0] == asked.timesteps[-1]:
         return "it would visit the same time again and again"
     if asked.timesteps.max() >= asked.config.num_train_timesteps and not hasattr(asked, "sigmas"):

@@ -19,6 +19,7 @@ from filelock import FileLock, Timeout
 from transformers import CLIPTokenizer
 
 from .. import SdscopeError, files
+from ..config import first_line
 from .captions import caption
 from .scene import Scene, labels
 from .tokenizer import train_tokenizer
@@ -151,7 +152,7 @@ def opened(file, rows=0):
         if len(array) < rows:
             raise ValueError(f"{len(array)} rows")
     except Exception as error:  # numpy's, zip's, pickle's
-        reason = str(error).partition("\n")[0] or type(error).__name__
+        reason = first_line(error)
         raise SdscopeError(f"{file} is damaged ({reason}): remove it, and it is made again") from error
     return array
 
@@ -198,7 +199,7 @@ def tokenizer_in(folder: Path, save=None) -> CLIPTokenizer:
     try:
         return CLIPTokenizer.from_pretrained(folder / "tokenizer")
     except Exception as error:  # json's, tokenizers', transformers'
-        reason = str(error).partition("\n")[0] or type(error).__name__
+        reason = first_line(error)
         raise SdscopeError(f"{folder / 'tokenizer'} is damaged ({reason}): what was trained with it cannot be used without") from error
 
 

@@ -20,6 +20,7 @@ from filelock import FileLock, Timeout
 from torch import nn
 
 from .. import SdscopeError, files
+from ..config import first_line
 from .muon import Muon
 
 SAVE_EVERY = 120                                               # seconds
@@ -202,7 +203,7 @@ def loaded(file: Path, advice: str):
     try:
         return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # EOFError, RuntimeError, UnpicklingError, OSError ...
-        reason = str(error).partition("\n")[0] or type(error).__name__
+        reason = first_line(error)
         raise SdscopeError(f"{file} is damaged ({reason}): {advice}") from error
 
 
