@@ -12,7 +12,7 @@ from nbmake.nb_result import NotebookError
 from nbmake.nb_run import NotebookRun
 
 from sdscope import SdscopeError
-from sdscope.figures import check, excerpts, execute, manifest
+from sdscope.publish import check, excerpts, execute, manifest
 
 ROOT = Path(__file__).parents[1]
 TIMEOUT = 1800  # seconds for a cell: nbmake's own 300 are few for a slow machine that has other things to do

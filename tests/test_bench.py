@@ -13,8 +13,8 @@ sys.path.append(str(ROOT / "tools"))
 from bench import compare, section, take_turns
 from recording import weights_of
 
-from sdscope.checkpoint import find_model
-from sdscope.weights import weights_sha256
+from sdscope.loading.checkpoint import find_model
+from sdscope.loading.weights import weights_sha256
 
 ONES = np.ones(3)
 

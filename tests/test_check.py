@@ -12,8 +12,8 @@ from PIL import Image
 from test_regen import notebook
 
 from sdscope import SdscopeError, cli
-from sdscope.figures import check as module
-from sdscope.figures import facts, manifest, notebooks
+from sdscope.publish import check as module
+from sdscope.publish import facts, manifest, make as notebooks
 
 PICTURE = """# noise
 from PIL import ImageFilter

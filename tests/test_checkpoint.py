@@ -14,11 +14,12 @@ from diffusers import StableDiffusionPipeline
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTokenizer
 
-from sdscope import SdscopeError, StableDiffusion, hub
-from sdscope.checkpoint import find_model, load_module
-from sdscope.devices import pick_device, pick_dtype, warn_if_slow
-from sdscope.folder import FILES
-from sdscope.models import KNOWN
+from sdscope import SdscopeError, StableDiffusion
+from sdscope.loading import hub
+from sdscope.loading.checkpoint import find_model, load_module
+from sdscope.loading.devices import pick_device, pick_dtype, warn_if_slow
+from sdscope.loading.folder import FILES
+from sdscope.loading.models import KNOWN
 from sdscope.unet import UNet2DConditionModel
 from sdscope.vae import AutoencoderKL
 
@@ -152,7 +153,7 @@ def test_files_of_somebody_else(folder, monkeypatch):
     def forbidden(*args, **kwargs):
         raise PermissionError(13, "Permission denied", str(folder / UNET))
 
-    monkeypatch.setattr("sdscope.weights.load_file", forbidden)
+    monkeypatch.setattr("sdscope.loading.weights.load_file", forbidden)
     refused(folder, UNET, "change its permissions")
 
 

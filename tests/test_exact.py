@@ -16,7 +16,7 @@ from diffusers import AutoencoderKL as ReferenceVAE
 from diffusers import DDIMScheduler
 from diffusers import UNet2DConditionModel as ReferenceUNet
 
-from sdscope.models import KNOWN
+from sdscope.loading.models import KNOWN
 from sdscope.scheduler import DDIM
 from sdscope.unet import UNet2DConditionModel
 from sdscope.vae import AutoencoderKL

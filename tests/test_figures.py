@@ -29,8 +29,8 @@ from sdscope.figures.scheduler import noise_left
 from sdscope.figures.text import lines, readable
 from sdscope.figures.unet import by_word, liveliest
 from sdscope.figures.vae import spread
-from sdscope.postcard.scene import Scene, Thing
-from sdscope.postcard.world import paint
+from sdscope.postcard.world.scene import Scene, Thing
+from sdscope.postcard.world.paint import paint
 from sdscope.trace import Tokens, trace
 
 STEPS = 4

@@ -19,10 +19,10 @@ from test_cli import run  # noqa: F401
 from torch import nn
 
 from sdscope import SdscopeError, cli, figures, files
-from sdscope.figures import facts, manifest, notebooks
-from sdscope.postcard import data, train
-from sdscope.postcard.run import Run
-from sdscope.postcard.tokenizer import train_tokenizer
+from sdscope.publish import facts, manifest, make as notebooks
+from sdscope.postcard.training import data, train
+from sdscope.postcard.training.run import Run
+from sdscope.postcard.training.tokenizer import train_tokenizer
 from sdscope.trace import Trace
 
 MINE = ["thesis.tex", "sub/notes.txt", "a.png.part", "a.part", ".a.part"]

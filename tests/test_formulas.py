@@ -131,7 +131,7 @@ def ddpm_mean(n):
 
 def test_the_losses(numbers):
     """The loss that Postcard learned by, of v, is the one on the slide, of the noise, divided by alpha bar"""
-    from sdscope.postcard.train_diffusion import DiffusionLoss
+    from sdscope.postcard.training.diffusion import DiffusionLoss
 
     n, words, guess = numbers, torch.randn(1, 77, 8), torch.randn(1, 4, 8, 8, dtype=torch.float64)
     z_t = n.ddim.add_noise(n.x0, n.eps, torch.tensor([T]))

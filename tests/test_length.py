@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import sdscope
-from sdscope.figures.facts import FOUR, code_lines
+from sdscope.publish.facts import FOUR, code_lines
 
 SOURCES = {name: (Path(sdscope.__file__).parent / f"{name}.py").read_text() for name in FOUR}
 DEFINITIONS = ast.FunctionDef | ast.ClassDef

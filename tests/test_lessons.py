@@ -14,12 +14,12 @@ from conftest import tiny_text
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from sdscope.postcard import data, judge, run, train_diffusion, train_text, train_vae
-from sdscope.postcard.muon import Muon
-from sdscope.postcard.run import Length, Run
-from sdscope.postcard.scene import ATTRIBUTES, STYLES
-from sdscope.postcard.story import curve
-from sdscope.postcard.tokenizer import train_tokenizer
+from sdscope.postcard.training import data, judge, run, diffusion as train_diffusion, text as train_text, vae as train_vae
+from sdscope.postcard.training.muon import Muon
+from sdscope.postcard.training.run import Length, Run
+from sdscope.postcard.world.scene import ATTRIBUTES, STYLES
+from sdscope.postcard.training.story import curve
+from sdscope.postcard.training.tokenizer import train_tokenizer
 from sdscope.scheduler import DDIM
 
 

@@ -10,7 +10,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from PIL import Image
 
 from sdscope import SdscopeError, figures
-from sdscope.figures import excerpts, facts, manifest
+from sdscope.publish import excerpts, facts, manifest
 from sdscope.figures.sheets import Data
 
 RED, BLUE = (figures.Picture(Image.new("RGB", (8, 4), colour)) for colour in ("red", "blue"))

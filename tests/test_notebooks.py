@@ -15,9 +15,9 @@ import pytest
 from PIL import Image
 
 from sdscope import figures
-from sdscope.figures import check, manifest
+from sdscope.publish import check, manifest
 from sdscope.figures.base import SCALE
-from sdscope.figures.notebooks import REPOSITORY
+from sdscope.publish.make import REPOSITORY
 from sdscope.trace import END, trace
 
 ROOT = Path(__file__).parents[1]
@@ -219,7 +219,7 @@ def test_excerpts_are_cut_from_the_notebooks_that_are_here(name):
 
 @needs_build
 def test_the_pictures_come_from_the_weights_that_are_here():
-    from sdscope.checkpoint import find_model
+    from sdscope.loading.checkpoint import find_model
 
     assert {e["model_sha256"] for e in manifest.read(PUBLIC).values()} == {manifest.weights_sha256(find_model("postcard"))}
 

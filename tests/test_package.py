@@ -15,7 +15,7 @@ import yaml
 from setuptools import build_meta
 
 import sdscope
-from sdscope.figures.notebooks import REPOSITORY
+from sdscope.publish.make import REPOSITORY
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -39,7 +39,7 @@ def metadata(wheel):
 
 
 def test_one_version(metadata):
-    """It stands in sdscope/__init__.py; the wheel, the notebooks and the citation name the same."""
+    """It stands in sdscope/version.py; the wheel, the notebooks and the citation name the same."""
     versions = {"wheel": [metadata["Version"]], "CITATION.cff": [yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"]]}
     for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
         cells = "\n".join(cell.source for cell in nbformat.read(path, 4).cells)

@@ -12,7 +12,7 @@ from conftest import NO_CHECKER
 from diffusers import StableDiffusionPipeline
 
 from sdscope import SdscopeError, StableDiffusion
-from sdscope.checkpoint import find_model
+from sdscope.loading.checkpoint import find_model
 from sdscope.scheduler import DDIM
 
 PROMPT = "painting depicting the sea, sunrise, ship"

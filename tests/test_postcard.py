@@ -8,12 +8,12 @@ import pytest
 from transformers import CLIPTokenizer
 
 from sdscope import SdscopeError
-from sdscope.postcard import captions as words
-from sdscope.postcard.captions import PLACE_LIST, PLACE_PHRASE, SUBJECT, WEATHER_LIST, WEATHER_PHRASE, caption, prompt
-from sdscope.postcard.data import held_out_scenes
-from sdscope.postcard.scene import ATTRIBUTES, COLOURS, GREY_STYLES, PLACES, SIDES, STYLES, SUBJECTS, TIMES, USUAL, WEATHERS, Scene, Thing, attributes, labels, tenth
-from sdscope.postcard.tokenizer import train_tokenizer
-from sdscope.postcard.world import paint
+from sdscope.postcard.world import captions as words
+from sdscope.postcard.world.captions import PLACE_LIST, PLACE_PHRASE, SUBJECT, WEATHER_LIST, WEATHER_PHRASE, caption, prompt
+from sdscope.postcard.training.data import held_out_scenes
+from sdscope.postcard.world.scene import ATTRIBUTES, COLOURS, GREY_STYLES, PLACES, SIDES, STYLES, SUBJECTS, TIMES, USUAL, WEATHERS, Scene, Thing, attributes, labels, tenth
+from sdscope.postcard.training.tokenizer import train_tokenizer
+from sdscope.postcard.world.paint import paint
 
 SHIP = Scene("sea", "sunrise", "clear", "vector", (Thing("ship", "red", 1, "left"),), 1)
 PAIR = replace(SHIP, things=(Thing("house", "red", 1, "left"), Thing("ship", "blue", 1, "right")))

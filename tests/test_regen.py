@@ -15,7 +15,7 @@ from filelock import FileLock
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from sdscope import SdscopeError, cli
-from sdscope.figures import execute, facts, manifest, notebooks
+from sdscope.publish import execute, facts, manifest, make as notebooks
 
 # What figures.saver does, without the seconds that importing torch takes. Each kernel leaves a line in ../log.
 SAVE = """import hashlib, json, os, pathlib
@@ -134,7 +134,7 @@ def test_what_is_unchanged_is_not_executed_again(tmp_path, make, lines, monkeypa
 
 
 def test_code_and_weights_and_versions_count(tmp_path, tiny_folder, monkeypatch):
-    monkeypatch.setattr(notebooks, "__file__", str(tmp_path / "figures" / "notebooks.py"))
+    monkeypatch.setattr(notebooks, "__file__", str(tmp_path / "publish" / "make.py"))
     (tmp_path / "a.py").write_text("1")
     seen = [UNCHANGING({})]
     (tmp_path / "a.py").write_text("2")
@@ -183,7 +183,7 @@ def test_stopped_half_way_it_leaves_the_last_state_and_goes_on(tmp_path, make, s
     before = files(tmp_path)
     notebook(tmp_path, "01_a", f"# two\n{TWO}")
     notebook(tmp_path, "02_b", "open('../pid', 'w').write(str(os.getpid()))\nwhile not os.path.exists('../go'):\n    import time; time.sleep(0.1)")
-    code = "from sdscope.figures import notebooks; notebooks.unchanging = lambda parameters: repr(parameters).encode()\n"
+    code = "from sdscope.publish import make as notebooks; notebooks.unchanging = lambda parameters: repr(parameters).encode()\n"
     code += "from sdscope.cli import main; main()"
     heard = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell's background job ignores Ctrl-C, and so would its children
     command = subprocess.Popen(

@@ -22,9 +22,9 @@ from sdscope import SdscopeError, StableDiffusion
 from sdscope import scheduler as ours_scheduler
 from sdscope import unet as ours_unet
 from sdscope import vae as ours_vae
-from sdscope.checkpoint import check_settings, load_scheduler
+from sdscope.loading.checkpoint import check_settings, load_scheduler
 from sdscope.scheduler import DDIM
-from sdscope.settings import SCHEDULER, TEXT_ENCODER, UNET, VAE, settle
+from sdscope.loading.settings import SCHEDULER, TEXT_ENCODER, UNET, VAE, settle
 from sdscope.unet import UNet2DConditionModel
 from sdscope.vae import AutoencoderKL
 

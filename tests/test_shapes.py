@@ -11,7 +11,7 @@ from diffusers import UNet2DConditionModel as ReferenceUNet
 from torch.utils.flop_counter import FlopCounterMode
 
 from sdscope import SdscopeError, cli
-from sdscope.models import KNOWN
+from sdscope.loading.models import KNOWN
 from sdscope.shapes import build, total
 from sdscope.shapes import shapes as count_shapes
 

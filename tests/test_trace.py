@@ -32,10 +32,12 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import sdscope.trace
-from sdscope import SdscopeError, StableDiffusion, record
-from sdscope.models import KNOWN
-from sdscope.record import END, START, Tokens, cutter
-from sdscope.trace import STAGE_CHANNELS, Trace, predicted_x0, told_x0, trace
+from sdscope import SdscopeError, StableDiffusion
+from sdscope.trace import hooks, record
+from sdscope.loading.models import KNOWN
+from sdscope.trace.record import END, START, Tokens, cutter
+from sdscope.trace import Trace, predicted_x0, trace
+from sdscope.trace.hooks import STAGE_CHANNELS, told_x0
 from sdscope.unet import UNet2DConditionModel as OurUNet
 from sdscope.vae import AutoencoderKL
 
@@ -924,8 +926,8 @@ def test_the_sizes_in_the_docstring():
     with torch.device("meta"):
         unet, vae = OurUNet(known.unet), AutoencoderKL({})
         for seen, model, pattern in (
-            (parts, unet, sdscope.trace.UNET_PARTS),
-            (stages, vae, sdscope.trace.VAE_PARTS),
+            (parts, unet, hooks.UNET_PARTS),
+            (stages, vae, hooks.VAE_PARTS),
         ):
             for name, module in model.named_modules():
                 if pattern.fullmatch(name):

@@ -20,16 +20,16 @@ from torch import nn
 from transformers import CLIPTokenizer
 
 from sdscope import SdscopeError, StableDiffusion, figures
-from sdscope.postcard import data, evaluate as evaluation, run, train, train_diffusion, train_text, train_vae
-from sdscope.postcard.captions import prompt
-from sdscope.postcard.evaluate import diversity, evaluate, frechet, wilson
-from sdscope.postcard.judge import Judge, verdict
-from sdscope.postcard.muon import Muon, orthogonal
-from sdscope.postcard.run import Length, Run
-from sdscope.postcard.scene import Scene, Thing, attributes
-from sdscope.postcard.tokenizer import train_tokenizer
+from sdscope.postcard.training import data, evaluate as evaluation, run, train, diffusion as train_diffusion, text as train_text, vae as train_vae
+from sdscope.postcard.world.captions import prompt
+from sdscope.postcard.training.evaluate import diversity, evaluate, frechet, wilson
+from sdscope.postcard.training.judge import Judge, verdict
+from sdscope.postcard.training.muon import Muon, orthogonal
+from sdscope.postcard.training.run import Length, Run
+from sdscope.postcard.world.scene import Scene, Thing, attributes
+from sdscope.postcard.training.tokenizer import train_tokenizer
 from sdscope.vae import AutoencoderKL
-from sdscope.weights import weights_sha256
+from sdscope.loading.weights import weights_sha256
 
 
 class Fit(nn.Module):
@@ -128,7 +128,7 @@ import sys
 from pathlib import Path
 import torch
 from torch import nn
-from sdscope.postcard.run import Length, Run
+from sdscope.postcard.training.run import Length, Run
 torch.manual_seed(0)
 class Fit(nn.Module):
     def __init__(self):
@@ -196,7 +196,7 @@ def test_what_other_code_made_is_made_again_and_left_alone(tmp_path, monkeypatch
 
 def test_a_version_is_that_of_all_that_decides(monkeypatch):
     """Of the modules, all that they import from here; of a module, what it does, not how it is written down."""
-    folder = Path(data.__file__).parent
+    folder = data.WORLD
     for modules in data.PAINTER, data.WRITER, data.LABELLER:
         used = {name for module in modules for name in re.findall(r"^from \.(\w+) import", (folder / f"{module}.py").read_text(), re.M)}
         assert used <= set(modules)
@@ -478,7 +478,7 @@ def test_what_is_saved_opens_in_diffusers_and_here(tmp_path):
 
 def test_a_judge_can_learn(monkeypatch):
     """It tells the pictures of a small batch apart after a few steps."""
-    from sdscope.postcard.judge import JudgeLoss
+    from sdscope.postcard.training.judge import JudgeLoss
     torch.manual_seed(0)
     scenes = [Scene("sea", "day", "clear", "vector", (Thing("ship", "red", 1, "left"),), 1), Scene("snow", "night", "clear", "vector", (Thing("cat", "blue", 1, "right"),), 2)]
     pictures = train_vae.to_tensor(np.stack([np.asarray(data.paint(scene)) for scene in scenes]))

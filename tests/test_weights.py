@@ -11,8 +11,8 @@ from safetensors.torch import load_file, save_file
 
 import sdscope
 from sdscope import SdscopeError
-from sdscope.figures.manifest import weights_sha256
-from sdscope.weights import FLOAT8, FLOATS, WEIGHTS, is_finite, weights_files
+from sdscope.publish.manifest import weights_sha256
+from sdscope.loading.weights import FLOAT8, FLOATS, WEIGHTS, is_finite, weights_files
 
 F32 = torch.float32
 PARTS = sorted(WEIGHTS)

@@ -28,11 +28,11 @@ from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
 from sdscope import StableDiffusion, files
-from sdscope.checkpoint import find_model
-from sdscope.models import KNOWN
+from sdscope.loading.checkpoint import find_model
+from sdscope.loading.models import KNOWN
 from sdscope.trace import trace
 from sdscope.unet import UNet2DConditionModel
-from sdscope.weights import weights_sha256
+from sdscope.loading.weights import weights_sha256
 
 OUT = Path(__file__).parents[1] / "docs" / "speed.md"
 PROMPT = "painting depicting the sea, sunrise, ship"

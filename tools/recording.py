@@ -12,8 +12,8 @@ from deck import open_deck
 from PIL import Image
 
 from sdscope import files
-from sdscope.checkpoint import find_model
-from sdscope.weights import weights_sha256
+from sdscope.loading.checkpoint import find_model
+from sdscope.loading.weights import weights_sha256
 
 PROMPT = "watercolor of a lighthouse by the sea at night"
 WIDTH, QUALITY = 784, 45

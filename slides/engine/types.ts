@@ -1,4 +1,4 @@
-// What goes in and out of the engine. The names are those of src/sdscope/pipeline.py and record.py.
+// What goes in and out of the engine. The names are those of src/sdscope/pipeline.py and trace/record.py.
 
 /** Numbers in rows: latents [4, h, w], embeddings [77, D], an attention map [77, h, w], features [h, w]. */
 export interface Tensor {

@@ -90,7 +90,7 @@ export function coloured({ data, dims: [channels, h, w] }: Tensor, map: number[]
   }) as Colour)
 }
 
-/** How much each place looks at the tokens of a word: the mean over the UNet's parts, at the finest size, [h, w], as in src/sdscope/record.py. */
+/** How much each place looks at the tokens of a word: the mean over the UNet's parts, at the finest size, [h, w], as in src/sdscope/trace/record.py. */
 export function wordAttention(step: Step, positions: number[]): Tensor {
   const maps = Object.values(step.attention)
   const h = Math.max(...maps.map(map => map.dims[1]))

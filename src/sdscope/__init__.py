@@ -1,10 +1,9 @@
 """sdscope: Stable Diffusion, read from its code. Start with pipeline.py."""
 
-__version__ = "0.1.0"
+from .errors import SdscopeError
+from .version import __version__
 
-
-class SdscopeError(ValueError):
-    """Something that the user can put right: one line that says what is wrong and what to do."""
+__all__ = ["SdscopeError", "StableDiffusion", "__version__"]
 
 
 def __getattr__(name):

@@ -10,7 +10,9 @@ from typing import Annotated
 import typer
 from typer import Option
 
-from . import SdscopeError, __version__, files
+from .errors import SdscopeError
+from . import files
+from .version import __version__
 
 WIDEST = {".png": 2**31 - 1, ".jpg": 65500, ".jpeg": 65500, ".webp": 16383}  # pixels that such a file can have
 
@@ -141,13 +143,13 @@ Jobs = Annotated[int | None, Option(min=1, help="Notebooks at a time. Default: o
 @app.command()
 def figures(only: Only = [], out: Out = None, model: Model = None, parameters: Parameters = [], jobs: Jobs = None):
     """Execute the notebooks: figures into public/, excerpts into embed/. Goes on where it was interrupted."""
-    notebooks("notebooks").make(Path.cwd(), only, out, notebook_parameters(model, parameters), jobs, say)
+    publishing("make").make(Path.cwd(), only, out, notebook_parameters(model, parameters), jobs, say)
 
 
 @app.command()
 def check(only: Only = [], out: Out = None, model: Model = None, parameters: Parameters = [], jobs: Jobs = None):
     """Execute the notebooks again and compare with public/ and embed/. Exit status 1 if anything differs."""
-    found = notebooks("check").check(Path.cwd(), only, out, notebook_parameters(model, parameters), jobs, say)
+    found = publishing("check").check(Path.cwd(), only, out, notebook_parameters(model, parameters), jobs, say)
     if not found:
         print("the same as in public/ and embed/")
         return
@@ -162,9 +164,9 @@ def check(only: Only = [], out: Out = None, model: Model = None, parameters: Par
     raise typer.Exit(1)
 
 
-def notebooks(name):
+def publishing(name):
     try:
-        return importlib.import_module(f".figures.{name}", __package__)
+        return importlib.import_module(f".publish.{name}", __package__)
     except ImportError as error:
         raise SdscopeError(f"this needs {error.name}: pip install 'sdscope[notebooks]'") from error
 
@@ -246,7 +248,7 @@ def evaluate(
 
 def training(name="train"):
     try:
-        return importlib.import_module(f".postcard.{name}", __package__)
+        return importlib.import_module(f".postcard.training.{name}", __package__)
     except ImportError as error:
         raise SdscopeError(f"training needs {error.name}: pip install 'sdscope[train]'") from error
 

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from . import SdscopeError
+from .errors import SdscopeError
 
 ROOM = re.compile(r"\.sdscope-(\d+)-\w{8}-(.*)")  # process, at random, machine
 FULL = errno.ENOSPC, errno.EDQUOT

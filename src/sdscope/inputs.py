@@ -10,8 +10,8 @@ import reprlib
 
 import torch
 
-from . import SdscopeError
-from .config import first_line
+from .errors import SdscopeError
+from .errors import first_line
 
 log = logging.getLogger("sdscope")
 LAST_SEED = 2**64 - 1  # that torch takes

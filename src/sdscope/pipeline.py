@@ -10,12 +10,11 @@ diffusers' pipelines/stable_diffusion/pipeline_stable_diffusion.py: same seed, s
 import torch
 from PIL import Image
 
-from .checkpoint import check_settings, find_model, load_module, load_scheduler, load_text
-from .devices import pick_device, pick_dtype, warn_if_slow
-from .inputs import (as_generators, as_lists, check, check_latents, check_run, check_size,
-                     check_texts)
+from .loading.checkpoint import check_settings, find_model, load_module, load_scheduler, load_text
+from .loading.devices import pick_device, pick_dtype, warn_if_slow
+from .inputs import as_generators, as_lists, check, check_latents, check_run, check_size, check_texts
 from .scheduler import DDIM
-from .settings import repaired, sides
+from .loading.settings import repaired, sides
 from .steps import check_picture, one_at_a_time, report, step_options
 from .unet import UNet2DConditionModel
 from .vae import AutoencoderKL

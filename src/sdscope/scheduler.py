@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from .inputs import Unset, check_times
-from .settings import SCHEDULER, checked
+from .loading.settings import SCHEDULER, checked
 
 DEFAULTS = dict(  # Stable Diffusion 1.5; a model's scheduler_config.json says what is different
     num_train_timesteps=1000,

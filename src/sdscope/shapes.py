@@ -10,11 +10,11 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from . import SdscopeError
-from .checkpoint import read_settings
-from .folder import local_folder, refuse_other_kinds
-from .hub import known_on_hub, without_weights
-from .settings import sides
+from .errors import SdscopeError
+from .loading.checkpoint import read_settings
+from .loading.folder import local_folder, refuse_other_kinds
+from .loading.hub import known_on_hub, without_weights
+from .loading.settings import sides
 from .unet import UNet2DConditionModel
 from .vae import AutoencoderKL
 

@@ -5,7 +5,7 @@ import inspect
 
 import torch
 
-from . import SdscopeError
+from .errors import SdscopeError
 
 HALF = (torch.float16, torch.bfloat16)
 

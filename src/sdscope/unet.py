@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .settings import UNET, checked
+from .loading.settings import UNET, checked
 
 DEFAULTS = dict(  # Stable Diffusion 1.5; a model's unet/config.json says what is different
     sample_size=64,

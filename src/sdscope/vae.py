@@ -7,7 +7,7 @@ and order of operations are those of diffusers' models/autoencoders/autoencoder_
 import torch.nn.functional as F
 from torch import nn
 
-from .settings import VAE, checked, sides
+from .loading.settings import VAE, checked, sides
 from .tiling import tiled_decode
 from .unet import Attention, MidBlock2D, ResnetBlock2D, Upsample2D
 

@@ -4,7 +4,7 @@
 
     text_encoder.onnx   input_ids (B, 77) int32 -> prompt_embeds (B, 77, D)
     unet.onnx           sample (B, 4, h, w), timestep (B,), encoder_hidden_states (B, 77, D)
-                        -> noise_pred (B, 4, h, w), and what trace.py sees on the way:
+                        -> noise_pred (B, 4, h, w), and what trace/ sees on the way:
                         attention.PART (B, 77, h', w'), the mean over the heads of a cross-attention,
                         features.PART (B, h', w'), the channel mean of a part's output
     vae_decoder.onnx    latents (B, 4, h, w) -> image (B, 8h, 8w, 4) uint8, as a canvas has its pixels
@@ -28,11 +28,12 @@ from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Tokenizer
 from torch import nn
 
-from . import SdscopeError, files
-from .postcard.captions import caption
-from .postcard.scene import Scene
-from .settings import sides
-from .trace import UNET_PARTS, probabilities
+from .errors import SdscopeError
+from . import files
+from .postcard.world.captions import caption
+from .postcard.world.scene import Scene
+from .loading.settings import sides
+from .trace.hooks import UNET_PARTS, probabilities
 
 GRAPHS = ("text_encoder.onnx", "unet.onnx", "vae_decoder.onnx")
 TOKENIZER = "tokenizer.json"
@@ -145,7 +146,7 @@ def export_unet(pipe, path):
 @contextlib.contextmanager
 def seen(unet):
     """{"attention.PART": ..., "features.PART": ...} of the UNet's latest call, as the graph is to give them.
-    Forward hooks, gone at the end; the same as those of trace.py, but they keep tensors, not copies."""
+    Forward hooks, gone at the end; the same as those of trace/hooks.py, but they keep tensors, not copies."""
     outputs, looks, hooks = {}, {}, []
 
     def on_query(part, module, args, output):

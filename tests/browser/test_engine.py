@@ -13,8 +13,8 @@ from walk import ROOT
 import browser
 import serve
 from sdscope import StableDiffusion
-from sdscope.checkpoint import find_model
-from sdscope.config import read_config
+from sdscope.loading.checkpoint import find_model
+from sdscope.loading.config import read_config
 from sdscope.web import export_web
 
 CONFIG = read_config(find_model("postcard") / "scheduler/scheduler_config.json")

@@ -6,7 +6,7 @@ import pytest
 from test_access import open_slide
 from walk import looked, violations
 
-from sdscope.checkpoint import find_model
+from sdscope.loading.checkpoint import find_model
 
 PROMPT = "a lighthouse by the sea at night, watercolor"
 WAIT = 120_000  # ms: a busy machine may take its time

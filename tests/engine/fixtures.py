@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 from diffusers import DPMSolverMultistepScheduler, EulerDiscreteScheduler
 
-from sdscope.checkpoint import find_model, load_text
-from sdscope.config import read_config
-from sdscope.record import Tokens
+from sdscope.loading.checkpoint import find_model, load_text
+from sdscope.loading.config import read_config
+from sdscope.trace.record import Tokens
 from sdscope.scheduler import DDIM
 
 POSTCARD = find_model("postcard")

@@ -4,7 +4,6 @@ from .base import Animation, Picture, Plot
 from .denoise import attention_movie, attention_rows, attention_steps, attention_words, decoded_movie
 from .denoise import evenly, latents_movie, predictions, strip, x0_movie
 from .latents import LatentRGB, channels, decode, one_place, to_picture, to_tensor
-from .manifest import saver
 from .runs import Runs
 from .scheduler import alphas, ddim_step, ddim_terms, distance, look, race, ratio_noise
 from .scheduler import spacings, steps_for, timetable, trials

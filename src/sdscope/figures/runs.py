@@ -19,7 +19,8 @@ from pathlib import Path
 import torch
 from filelock import FileLock
 
-from .. import SdscopeError, files
+from ..errors import SdscopeError
+from .. import files
 from ..trace import Trace, trace
 
 ROOM = 4e9  # bytes of runs that are kept on disk
@@ -97,7 +98,8 @@ class Runs:
 def fingerprint(pipe) -> str:
     """Of what is the same for all runs of a pipe: weights, code, versions, and what rounds as it does."""
     total = hashlib.sha256()
-    for path in sorted(Path(__file__).parents[1].glob("*.py")):
+    package = Path(__file__).parents[1]
+    for path in sorted(path for room in (".", "loading", "trace") for path in (package / room).glob("*.py")):
         total.update(path.read_bytes())
     for part in (pipe.text_encoder, pipe.unet, pipe.vae):
         total.update(config_of(part).encode())

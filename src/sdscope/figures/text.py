@@ -9,7 +9,7 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.patches import FancyBboxPatch
 from matplotlib.textpath import TextPath
 
-from ..record import LETTERS
+from ..trace.record import LETTERS
 from ..trace import END, START, Tokens
 from .base import COND, INK, LATENTS, MUTED, SIGNED, WIDTH, Board, plot
 

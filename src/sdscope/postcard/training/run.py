@@ -19,8 +19,9 @@ from accelerate.utils import broadcast
 from filelock import FileLock, Timeout
 from torch import nn
 
-from .. import SdscopeError, files
-from ..config import first_line
+from ...errors import SdscopeError
+from ... import files
+from ...errors import first_line
 from .muon import Muon
 
 SAVE_EVERY = 120                                               # seconds

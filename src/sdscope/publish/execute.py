@@ -17,8 +17,8 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from .. import SdscopeError
-from ..devices import pick_device
+from ..errors import SdscopeError
+from ..loading.devices import pick_device
 from . import excerpts, manifest
 
 # runs last in every kernel: UNet calls made, and asked for

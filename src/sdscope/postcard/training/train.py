@@ -14,13 +14,13 @@ without a GPU with ACCELERATE_USE_CPU=true. The batch is that of all processes t
 """
 from pathlib import Path
 
-from .. import files
+from ... import files
 from .data import JUDGE, captioned, labelled, painted
 from .judge import SIZE, train_judge
 from .run import Length
-from .train_diffusion import LARGE, SIZES, pictures_of, train_diffusion, train_large, train_large_vae, worlds
-from .train_text import train_text
-from .train_vae import train_vae
+from .diffusion import LARGE, SIZES, pictures_of, train_diffusion, train_large, train_large_vae, worlds
+from .text import train_text
+from .vae import train_vae
 
 STAGES = {"vae": train_vae, "text": train_text, "diffusion": train_diffusion, "large-vae": train_large_vae, "large": train_large,
           "judge": train_judge}

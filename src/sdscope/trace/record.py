@@ -5,7 +5,7 @@
     attention[0]                 # the same of a position; 0 is the start token
     attention.word("ship", picture=1, layer="16x16")
 
-trace.py fills it. Reading attention maps as pictures is the idea of Hertz et al., arXiv:2208.01626, and of
+hooks.py fills it. Reading attention maps as pictures is the idea of Hertz et al., arXiv:2208.01626, and of
 Tang et al. (DAAM), arXiv:2210.04885.
 """
 
@@ -24,7 +24,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-from . import SdscopeError, files
+from ..errors import SdscopeError
+from .. import files
 
 START, END = "<|startoftext|>", "<|endoftext|>"  # Stable Diffusion 1 pads with END too, 2 with "!"
 LETTERS = sorted(pre_tokenizers.ByteLevel.alphabet())  # one for each byte

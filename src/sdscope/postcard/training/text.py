@@ -12,7 +12,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from .data import CAPTIONS, captioned, labelled, tokenizer_in
 from .run import Length, Run, accelerator, finished
-from .scene import ATTRIBUTES
+from ..world.scene import ATTRIBUTES
 
 TEXT_CONFIG = dict(hidden_size=160, intermediate_size=640, num_hidden_layers=4, num_attention_heads=4, max_position_embeddings=77,
                    projection_dim=160, hidden_act="gelu", pad_token_id=None)

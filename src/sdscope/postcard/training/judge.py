@@ -12,9 +12,9 @@ from torch import nn
 
 from .data import JUDGE, labelled, painted
 from .run import Length, Run, accelerator, finished
-from .scene import ATTRIBUTES, Scene, attributes
-from .train_text import attribute_loss
-from .train_vae import to_tensor
+from ..world.scene import ATTRIBUTES, Scene, attributes
+from .text import attribute_loss
+from .vae import to_tensor
 
 SIZE = (256, 256)                                              # of the pictures it learns from
 WIDTHS = (16, 32, 64, 128, 192, 256)

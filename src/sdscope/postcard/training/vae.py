@@ -7,12 +7,12 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import nn
 
-from .. import files
-from ..unet import Attention
-from ..vae import AutoencoderKL, Downsample2D, ResnetBlock2D, Upsample2D
+from ... import files
+from ...unet import Attention
+from ...vae import AutoencoderKL, Downsample2D, ResnetBlock2D, Upsample2D
 from .data import PAINTER, TRAINING, labelled, one_at_a_time, painted, version
 from .run import Length, Run, accelerator, finished, loaded
-from .scene import ATTRIBUTES, STYLES
+from ..world.scene import ATTRIBUTES, STYLES
 
 VAE_CONFIG = {
     "_class_name": "AutoencoderKL", "act_fn": "silu", "in_channels": 3, "out_channels": 3, "latent_channels": 4, "sample_size": 128,

@@ -13,8 +13,10 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from .. import SdscopeError, files
-from . import facts, manifest, runs
+from ..errors import SdscopeError
+from .. import files
+from . import facts, manifest
+from ..figures import runs
 from .execute import execute_all
 
 REPOSITORY = "https://github.com/understand-stable-diffusion/understand-stable-diffusion-from-code"

@@ -18,11 +18,11 @@ from pathlib import Path
 from PIL import Image
 
 from .. import files
-from ..checkpoint import find_model, read_settings
-from ..devices import pick_device, pick_dtype
-from ..settings import sides
-from ..weights import weights_sha256
-from .base import Shown
+from ..loading.checkpoint import find_model, read_settings
+from ..loading.devices import pick_device, pick_dtype
+from ..loading.settings import sides
+from ..loading.weights import weights_sha256
+from ..figures.base import Shown
 
 PROVENANCE = ("prompt", "negative_prompt", "seed", "steps", "guidance", "size", "model")
 

@@ -10,7 +10,7 @@ import logging
 import re
 from typing import Callable, NamedTuple
 
-from . import SdscopeError
+from ..errors import SdscopeError
 from .config import Config
 
 log = logging.getLogger("sdscope")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from . import SdscopeError
+from ..errors import SdscopeError
 from .config import AGAIN, read_config, unreadable
 from .models import KNOWN
 from .weights import WEIGHTS, weights_files
@@ -33,7 +33,7 @@ def local_folder(name):
         return Path(here)
     if not known and os.path.isfile(here):
         refuse_file(Path(here))
-    return Path(__file__).parent / name / "weights" if known and not known.hub_id else None
+    return Path(__file__).parents[1] / name / "weights" if known and not known.hub_id else None
 
 
 def check_folder(folder):

@@ -10,9 +10,9 @@ from pathlib import Path
 import torch
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from ..checkpoint import find_model
-from ..config import read_config
-from ..models import KNOWN
+from ..loading.checkpoint import find_model
+from ..loading.config import read_config
+from ..loading.models import KNOWN
 from ..shapes import build, shapes, total
 
 FOUR = ("pipeline", "unet", "vae", "scheduler")  # what the deck reads

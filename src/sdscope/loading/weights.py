@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from . import SdscopeError
+from ..errors import SdscopeError
 from .config import AGAIN, read_config, unreadable
 
 log = logging.getLogger("sdscope")

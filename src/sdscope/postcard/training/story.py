@@ -5,7 +5,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from .. import files
+from ... import files
 
 
 def keep_story(folder: Path, model: Path, stages: tuple[str, ...], before: Path | None = None):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .. import SdscopeError
+from ...errors import SdscopeError
 
 PLACES = ("sea", "mountains", "desert", "field", "city", "snow", "forest")
 TIMES = ("sunrise", "day", "sunset", "night")

@@ -18,12 +18,13 @@ import numpy as np
 from filelock import FileLock, Timeout
 from transformers import CLIPTokenizer
 
-from .. import SdscopeError, files
-from ..config import first_line
-from .captions import caption
-from .scene import Scene, labels
+from ...errors import SdscopeError
+from ... import files
+from ...errors import first_line
+from ..world.captions import caption
+from ..world.scene import Scene, labels
 from .tokenizer import train_tokenizer
-from .world import paint
+from ..world.paint import paint
 
 log = logging.getLogger("sdscope")
 CHUNK = 500
@@ -31,7 +32,8 @@ CAPTIONS = 6                                                   # written for eac
 # seeds of scenes that never meet: what the model learns from, what the judge learns from, what both are asked about
 TRAINING, JUDGE, EVALUATION = 0, 2**34, 2**35
 # the modules that decide what is painted, and what is written
-PAINTER, WRITER, LABELLER = ("canvas", "places", "scene", "styles", "things", "world"), ("captions", "scene"), ("scene",)
+WORLD = Path(__file__).parents[1] / "world"
+PAINTER, WRITER, LABELLER = ("canvas", "paint", "places", "scene", "styles", "things"), ("captions", "scene"), ("scene",)
 
 
 def held_out_scenes(count):
@@ -74,7 +76,7 @@ def version(modules, *others) -> str:
 
 @cache
 def source(module):
-    return ast.dump(ast.parse(Path(__file__).with_name(f"{module}.py").read_text(encoding="utf-8")))
+    return ast.dump(ast.parse((WORLD / f"{module}.py").read_text(encoding="utf-8")))
 
 
 def scene_of(seed):

@@ -10,16 +10,18 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from .. import SdscopeError, StableDiffusion, files
-from ..checkpoint import find_model
-from ..weights import weights_sha256
-from .captions import prompt
+from ...errors import SdscopeError
+from ...pipeline import StableDiffusion
+from ... import files
+from ...loading.checkpoint import find_model
+from ...loading.weights import weights_sha256
+from ..world.captions import prompt
 from .data import held_out_scenes
 from .judge import Judge, trained_judge, verdict
-from .scene import Scene
-from .train_diffusion import PROMPTS
-from .train_vae import psnr, to_tensor
-from .world import paint
+from ..world.scene import Scene
+from .diffusion import PROMPTS
+from .vae import psnr, to_tensor
+from ..world.paint import paint
 
 GUIDANCE = (1.0, 2.0, 3.0, 5.0, 7.5, 10.0)
 STEPS, FEWER = 25, (5, 10, 15)

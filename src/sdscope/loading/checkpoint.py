@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 import torch
 
-from . import SdscopeError
+from ..errors import SdscopeError
 from .config import AGAIN, read_config, unreadable
 from .folder import check_folder, local_folder
 from .hub import from_hub

@@ -6,8 +6,8 @@ import numpy as np
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import CLIPTokenizer
 
-from .captions import caption
-from .scene import Scene
+from ..world.captions import caption
+from ..world.scene import Scene
 
 # CLIP's own rule for where a word ends (openai/CLIP, simple_tokenizer.py)
 WORDS = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"

@@ -12,10 +12,10 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageSequence
 
-from .. import SdscopeError
+from ..errors import SdscopeError
 from . import facts, manifest
 from .execute import execute_all
-from .notebooks import find, working
+from .make import find, working
 
 LEAST = 40  # dB
 

@@ -14,15 +14,16 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
 
-from .. import StableDiffusion, files
-from ..checkpoint import find_model
-from ..scheduler import DDIM
-from ..unet import UNet2DConditionModel
+from ...pipeline import StableDiffusion
+from ... import files
+from ...loading.checkpoint import find_model
+from ...scheduler import DDIM
+from ...unet import UNet2DConditionModel
 from .data import CAPTIONS, TRAINING, captioned, tokenize, tokenizer_in
 from .run import Length, Run, accelerator
 from .story import keep_story
-from .train_text import trained_text_encoder
-from .train_vae import VAE_CONFIG, centre, encoded, train_autoencoder, trained_vae
+from .text import trained_text_encoder
+from .vae import VAE_CONFIG, centre, encoded, train_autoencoder, trained_vae
 
 # Stable Diffusion 2 with a fifth to a tenth of its channels and one layer in a block instead of two; heads of 64, attention on the upper three levels
 UNET_CONFIG = {

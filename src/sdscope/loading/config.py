@@ -2,7 +2,7 @@
 
 import json
 
-from . import SdscopeError
+from ..errors import SdscopeError, first_line
 
 AGAIN = "download or copy it again"
 LFS = b"version https://git-lfs.github.com/spec/"
@@ -48,7 +48,3 @@ def is_pointer(file):
         return False
     with file.open("rb") as opened:
         return opened.read(len(LFS)) == LFS
-
-
-def first_line(error):
-    return str(error).strip().partition("\n")[0] or type(error).__name__

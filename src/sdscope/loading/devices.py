@@ -4,7 +4,7 @@ import logging
 
 import torch
 
-from . import SdscopeError
+from ..errors import SdscopeError
 
 log = logging.getLogger("sdscope")
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
