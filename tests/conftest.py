@@ -120,7 +120,8 @@ def run_both(ours, theirs, prompts, negatives, size, steps, guidance):
 
 
 def unmoved(module):
-    """Names of the parameters that a backward pass in float64 gave no gradient; what rounding leaves (1e-16) is none."""
+    """Names of the parameters that a backward pass in float64 gave no gradient; what rounding leaves (1e-16) is
+    none."""
     steepest = {name: p.grad.abs().max().item() for name, p in module.named_parameters()}
     return [name for name, slope in steepest.items() if slope < 1e-10 * max(steepest.values())]
 

@@ -1,18 +1,17 @@
-"""The arithmetic of tools/bench.py, on made-up times, and what it recorded last. Speed itself is not a matter of tests."""
+"""The arithmetic of tools/bench.py, on made-up times, and what it recorded last. Speed itself is not a matter of
+tests."""
 
 import json
 import sys
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT / "tools"))
 
 from bench import compare, section, take_turns
 from recording import weights_of
-
 from sdscope.loading.checkpoint import find_model
 from sdscope.loading.weights import weights_sha256
 
@@ -60,7 +59,10 @@ def test_what_is_recorded_is_of_these_weights():
     weights = weights_sha256(folder := find_model("postcard"))
     assert json.loads((folder / "evaluation.json").read_text())["weights"] == weights
     tables = (ROOT / "docs/speed.md").read_text().split("\n## ")[1:]
-    assert len(tables) == 4 and [table for table in tables if f"`{weights}`" not in table and "random weights." not in table] == []
+    assert (
+        len(tables) == 4
+        and [table for table in tables if f"`{weights}`" not in table and "random weights." not in table] == []
+    )
     assert weights_of(ROOT / "docs/lab.webp") == weights
 
 

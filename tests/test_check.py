@@ -13,7 +13,8 @@ from test_regen import notebook
 
 from sdscope import SdscopeError, cli
 from sdscope.publish import check as module
-from sdscope.publish import facts, manifest, make as notebooks
+from sdscope.publish import facts, manifest
+from sdscope.publish import make as notebooks
 
 PICTURE = """# noise
 from PIL import ImageFilter
@@ -32,7 +33,13 @@ def quick_facts(monkeypatch):
 def made(tmp_path_factory):
     """A folder with a notebook, its figures and excerpts."""
     root = tmp_path_factory.mktemp("made")
-    notebook(root, "01_a", PICTURE, '# moving\nsave("moving.webp", "red", "blue")', "# ids\nprint([49406, 7], (2, 77, 64), 0.83)")
+    notebook(
+        root,
+        "01_a",
+        PICTURE,
+        '# moving\nsave("moving.webp", "red", "blue")',
+        "# ids\nprint([49406, 7], (2, 77, 64), 0.83)",
+    )
     notebook(root, "02_b", '# other\nsave("other.png", "green")')
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(facts, "facts", lambda: {"n": 1, "shape": (2, 3)})
@@ -87,7 +94,11 @@ def test_green_then_red_after_one_byte_one_number_and_one_seed(run, root):
     entries(root, "moving.webp", seed=43)
     status, out = run("--only", "01")
     assert status == 1 and "differences: 3" in out
-    for words in (["noise.png", "sha256"], ["01_a/ids.txt", "line 1", "0.84", "0.83"], ["moving.webp", "seed", "43", "42"]):
+    for words in (
+        ["noise.png", "sha256"],
+        ["01_a/ids.txt", "line 1", "0.84", "0.83"],
+        ["moving.webp", "seed", "43", "42"],
+    ):
         assert any(all(word in line for word in words) for line in out.splitlines()), words
     assert sorted(p.name for p in (root / ".build" / "check").iterdir()) == ["01_a", "02_b"]
 
@@ -109,7 +120,11 @@ def test_nbmake_says_the_same_and_writes_nothing_here(root, monkeypatch):
 def differences(root):
     """As `check` does, with what the notebooks made the first time in the place of a second."""
     stages = [root / ".build" / "notebooks" / name for name in ("01_a", "02_b")]
-    return [tuple(row) for rows in (module.standing(root), *(module.made_again(stage, root) for stage in stages)) for row in rows]
+    return [
+        tuple(row)
+        for rows in (module.standing(root), *(module.made_again(stage, root) for stage in stages))
+        for row in rows
+    ]
 
 
 def test_nothing(root):
@@ -140,7 +155,9 @@ def test_one_number_of_one_embed(root):
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("field, value", [("seed", 43), ("cell", "another"), ("width", 9), ("prompt", "a ship"), ("sha256", "0" * 64)])
+@pytest.mark.parametrize(
+    "field, value", [("seed", 43), ("cell", "another"), ("width", 9), ("prompt", "a ship"), ("sha256", "0" * 64)]
+)
 def test_one_field_of_the_manifest(root, field, value):
     was = manifest.read(root / "public")["other.png"].get(field)
     entries(root, "other.png", **{field: value})

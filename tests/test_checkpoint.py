@@ -12,7 +12,6 @@ from conftest import NO_CHECKER
 from diffusers import AutoencoderKL as Reference
 from diffusers import StableDiffusionPipeline
 from safetensors.torch import load_file, save_file
-from transformers import CLIPTokenizer
 
 from sdscope import SdscopeError, StableDiffusion
 from sdscope.loading import hub
@@ -150,6 +149,7 @@ def test_git_lfs_pointers(folder, name):
 
 def test_files_of_somebody_else(folder, monkeypatch):
     """root may read everything, so this is played"""
+
     def forbidden(*args, **kwargs):
         raise PermissionError(13, "Permission denied", str(folder / UNET))
 
@@ -296,7 +296,9 @@ def test_a_small_model_or_one_on_a_gpu_is_not(caplog, tiny):
     assert not caplog.messages
 
 
-@pytest.mark.parametrize("cuda, mps, chosen", [(True, False, "cuda"), (True, True, "cuda"), (False, True, "mps"), (False, False, "cpu")])
+@pytest.mark.parametrize(
+    "cuda, mps, chosen", [(True, False, "cuda"), (True, True, "cuda"), (False, True, "mps"), (False, False, "cpu")]
+)
 def test_auto_is_the_best_device_there_is(monkeypatch, cuda, mps, chosen):
     monkeypatch.setattr("torch.cuda.is_available", lambda: cuda)
     monkeypatch.setattr("torch.backends.mps.is_available", lambda: mps)
@@ -564,7 +566,11 @@ def test_transformers_talks_as_before(tiny_folder):
 
     before = now()
     try:
-        for verbosity, bars, hub_bars in (logging.INFO, True, True), (logging.WARNING, True, False), (logging.ERROR, False, False):
+        for verbosity, bars, hub_bars in (
+            (logging.INFO, True, True),
+            (logging.WARNING, True, False),
+            (logging.ERROR, False, False),
+        ):
             logging.set_verbosity(verbosity)
             logging.enable_progress_bar() if bars else logging.disable_progress_bar()
             enable_progress_bars() if hub_bars else disable_progress_bars()

@@ -30,7 +30,7 @@ def run(monkeypatch, capsys, tmp_path, tiny_folder):
 
 
 def test_generate(run, tmp_path, tiny):
-    words = "--steps 2 --seed 42 --width 72 --guidance-scale 3 --negative-prompt night".split()
+    words = ["--steps", "2", "--seed", "42", "--width", "72", "--guidance-scale", "3", "--negative-prompt", "night"]
     status, out, err = run("generate", "a ship", "-o", "ship.png", "--model", "{tiny}", *words)
     assert (status, out, err) == (0, "ship.png (seed 42)\n", "")
     expected = tiny("a ship", "night", None, 72, 2, 3.0, 42)
@@ -85,7 +85,10 @@ WRONG = [
     (["-o", "nowhere/a.png"], "cannot write nowhere/a.png: No such file or directory"),
     (["-o", "/dev/null/a.png"], "cannot write /dev/null/a.png: Not a directory"),
     (["-o", f"{'x' * 300}.png"], "File name too long"),
-    (["-o", "a.webp", "--width", "16392", "--height", "8"], "cannot write a.webp: a .webp has at most 16383 pixels a side; write a .png"),
+    (
+        ["-o", "a.webp", "--width", "16392", "--height", "8"],
+        "cannot write a.webp: a .webp has at most 16383 pixels a side; write a .png",
+    ),
 ]
 
 

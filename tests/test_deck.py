@@ -1,4 +1,6 @@
-"""What the slides name exists: code regions and their lines, excerpts, figures, numbers. Needs what `make build` made."""
+"""What the slides name exists: code regions and their lines, excerpts, figures, numbers. Needs what `make build`
+made."""
+
 import json
 import re
 import sys
@@ -18,8 +20,11 @@ from sources import ENTRY, FACT, FENCE, FIGURE, INCLUDE, pages, slides
 START = re.compile(r"^\s*#\s*#?region\b\s*(.*?)\s*$")
 END = re.compile(r"^\s*#\s*#?endregion\b\s*(.*?)\s*$")
 
-ELSEWHERE = re.compile(r"""\b(?:src|srcset|poster|data)\s*=\s*["'](?:https?:)?//|url\(\s*["']?(?:https?:)?//|!\[[^]]*\]\(\s*(?:https?:)?//
-    |^\s*(?:background|image|url|favicon)\s*:\s*["']?https?://|@import\s+["'](?:https?:)?//|<link\b[^>]*https?://""", re.M | re.X)
+ELSEWHERE = re.compile(
+    r"""\b(?:src|srcset|poster|data)\s*=\s*["'](?:https?:)?//|url\(\s*["']?(?:https?:)?//|!\[[^]]*\]\(\s*(?:https?:)?//
+    |^\s*(?:background|image|url|favicon)\s*:\s*["']?https?://|@import\s+["'](?:https?:)?//|<link\b[^>]*https?://""",
+    re.M | re.X,
+)
 
 
 def sources():
@@ -44,7 +49,8 @@ def region(path, name):
 
 
 def dark(lines, meta):
-    """What `{1|2-3|/text/}` wants to light and `lines` do not hold: numbers and texts (slides/setup/transformers.ts)."""
+    """What `{1|2-3|/text/}` wants to light and `lines` do not hold: numbers and texts
+    (slides/setup/transformers.ts)."""
     lights = re.match(r"\{(?!\w+:)([^}]*)\}", meta or "")
     texts = re.findall(r"/([^/|]+)/", lights[1]) if lights else []
     numbers = re.findall(r"\d+", re.sub(r"/[^/|]+/", "", lights[1])) if lights else []
@@ -97,10 +103,18 @@ def test_every_figure_on_a_slide_was_made_by_a_notebook():
 def test_every_figure_that_moves_has_a_still():
     """A NAME_still beside it: slides/components/Figure.vue"""
     count = lambda path: getattr(Image.open(path), "n_frames", 1) if path.exists() else 0
-    named = {name for source in sources() for name in FIGURE.findall(source.read_text()) if not name.endswith((".json", ".svg"))}
+    named = {
+        name
+        for source in sources()
+        for name in FIGURE.findall(source.read_text())
+        if not name.endswith((".json", ".svg"))
+    }
     paths = {name: PUBLIC / "figures" / name for name in named}
     moving = {name for name, path in paths.items() if count(path) > 1}
-    assert moving and [name for name in sorted(moving) if count(PUBLIC / "figures" / name.replace(".", "_still.")) != 1] == []
+    assert (
+        moving
+        and [name for name in sorted(moving) if count(PUBLIC / "figures" / name.replace(".", "_still.")) != 1] == []
+    )
 
 
 def test_every_number_on_a_slide_was_counted():
@@ -115,6 +129,9 @@ def test_nothing_on_a_slide_comes_from_elsewhere():
 
 @pytest.mark.parametrize("name", ["world.webp", "sheet.webp", "failures.webp"])
 def test_a_picture_of_the_readme_or_the_model_card_is_the_one_a_notebook_made(name):
-    ours, made = (np.asarray(Image.open(folder / name).convert("RGB"), dtype=float) for folder in (ROOT / "docs", PUBLIC / "figures"))
+    ours, made = (
+        np.asarray(Image.open(folder / name).convert("RGB"), dtype=float)
+        for folder in (ROOT / "docs", PUBLIC / "figures")
+    )
     assert ours.shape == made.shape
-    assert abs(ours - made).mean() < 3                         # another machine may round otherwise
+    assert abs(ours - made).mean() < 3  # another machine may round otherwise

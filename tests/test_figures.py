@@ -20,8 +20,21 @@ from diffusers import (
 from PIL import Image
 
 from sdscope import SdscopeError, StableDiffusion, figures
-from sdscope.figures.base import COND, GUIDED, INK, LATENTS, MUTED, NOISE, PAPER, SCALE, UNCOND, X0
-from sdscope.figures.base import Board, coloured, rasterize
+from sdscope.figures.base import (
+    COND,
+    GUIDED,
+    INK,
+    LATENTS,
+    MUTED,
+    NOISE,
+    PAPER,
+    SCALE,
+    UNCOND,
+    X0,
+    Board,
+    coloured,
+    rasterize,
+)
 from sdscope.figures.denoise import heats, overlay
 from sdscope.figures.latents import busiest
 from sdscope.figures.pictures import oklab, principal
@@ -29,8 +42,8 @@ from sdscope.figures.scheduler import noise_left
 from sdscope.figures.text import lines, readable
 from sdscope.figures.unet import by_word, liveliest
 from sdscope.figures.vae import spread
-from sdscope.postcard.world.scene import Scene, Thing
 from sdscope.postcard.world.paint import paint
+from sdscope.postcard.world.scene import Scene, Thing
 from sdscope.trace import Tokens, trace
 
 STEPS = 4
@@ -155,7 +168,9 @@ def test_the_noise_that_a_ratio_leaves_is_what_the_steps_leave(tiny, ratio):
 
 @pytest.mark.parametrize("name, kind", RACERS.items())
 def test_a_race_is_run_over_equal_calls_of_the_unet(tiny, monkeypatch, name, kind):
-    monkeypatch.setattr(tiny, "scheduler", kind.from_config(SCHEDULER, timestep_spacing="trailing", skip_prk_steps=True))
+    monkeypatch.setattr(
+        tiny, "scheduler", kind.from_config(SCHEDULER, timestep_spacing="trailing", skip_prk_steps=True)
+    )
     calls = []
     hook = tiny.unet.register_forward_hook(lambda *_: calls.append(1))
     try:
@@ -171,7 +186,9 @@ def test_a_sheet_of_large_pictures_is_a_webp_that_browsers_open():
     sheet = figures.Sheet({"x0": [Image.new("RGB", (768, 512), (i, 0, 0)) for i in range(100)]}, range(100))
     image = Image.open(io.BytesIO(sheet.data(".webp")))
     assert image.size == (163 * 100, 108) and sheet.about["columns"][-1] == "99"
-    small = figures.Sheet({"latents": [Image.new("RGB", (16, 16))] * 2, "noise": [Image.new("RGB", (16, 16))] * 2}, "ab")
+    small = figures.Sheet(
+        {"latents": [Image.new("RGB", (16, 16))] * 2, "noise": [Image.new("RGB", (16, 16))] * 2}, "ab"
+    )
     assert small.image.size == (32, 32)
 
 
@@ -218,7 +235,7 @@ def test_latents_as_colours_are_the_best_linear_guess():
 
 def test_signed_numbers_have_the_colours_of_the_legend():
     image = coloured([[-1, 0, 1]])
-    assert ["#%02x%02x%02x" % image.getpixel((x, 0)) for x in range(3)] == [LATENTS, PAPER, COND]
+    assert ["#{:02x}{:02x}{:02x}".format(*image.getpixel((x, 0))) for x in range(3)] == [LATENTS, PAPER, COND]
 
 
 def test_latents_stay_squares():
@@ -296,7 +313,7 @@ def test_spread_is_the_standard_deviation_at_each_pixel():
 def test_pictures_and_tensors(tiny, run):
     _, image, _ = run
     x = figures.to_tensor(image)
-    assert x.shape == (1, 3, 64, 64) and -1 <= x.min() and x.max() <= 1
+    assert x.shape == (1, 3, 64, 64) and x.min() >= -1 and x.max() <= 1
     assert np.array_equal(figures.to_picture(x), image)
 
 
@@ -319,7 +336,14 @@ def test_what_is_cut_off_is_drawn_with_broken_lines(tiny, letters, dropped):
 
 
 def test_a_vocabularys_strings_are_shown_as_letters():
-    shown = {"ship</w>": "ship", "cafÃ©</w>": "café", "çĮ«": "猫", "Ã": "\\xc3", "fÃ": "f\\xc3", "ě[31m</w>": "\\x1b[31m"}
+    shown = {
+        "ship</w>": "ship",
+        "cafÃ©</w>": "café",
+        "çĮ«": "猫",
+        "Ã": "\\xc3",
+        "fÃ": "f\\xc3",
+        "ě[31m</w>": "\\x1b[31m",
+    }
     shown |= {"<|startoftext|>": "start", "<|endoftext|>": "end", "<猫>": "<猫>", "</w>": ""}
     assert {string: readable(string) for string in shown} == shown
 
@@ -407,7 +431,10 @@ def test_what_cannot_be_saved_is_refused(tmp_path, run, monkeypatch):
         "a.mp4": (movie, "pip install av"),
         "a.avif": (movie, "pip install 'pillow>=11.3'"),
         "file/a.webp": (movie, "cannot write .*a.webp: "),
-        "wide.webp": (figures.Picture(Image.new("RGB", (16392, 8))), "cannot be saved as .webp: .* limit of 16383 pixels"),
+        "wide.webp": (
+            figures.Picture(Image.new("RGB", (16392, 8))),
+            "cannot be saved as .webp: .* limit of 16383 pixels",
+        ),
     }
     monkeypatch.setitem(sys.modules, "av", None)
     monkeypatch.setattr("sdscope.figures.base.features.check", lambda feature: False)

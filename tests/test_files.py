@@ -19,10 +19,11 @@ from test_cli import run  # noqa: F401
 from torch import nn
 
 from sdscope import SdscopeError, cli, figures, files
-from sdscope.publish import facts, manifest, make as notebooks
 from sdscope.postcard.training import data, train
 from sdscope.postcard.training.run import Run
 from sdscope.postcard.training.tokenizer import train_tokenizer
+from sdscope.publish import facts, manifest
+from sdscope.publish import make as notebooks
 from sdscope.trace import Trace
 
 MINE = ["thesis.tex", "sub/notes.txt", "a.png.part", "a.part", ".a.part"]
@@ -48,6 +49,7 @@ def rooms(folder):
 
 # ---------------------------------------------------------------------------- files
 
+
 def test_a_file_is_there_as_a_whole(mine):
     with files.writing(mine / "a.png") as part:
         assert part.name == "a.png"
@@ -59,7 +61,10 @@ def test_a_file_is_there_as_a_whole(mine):
 
 def test_or_not_at_all(mine):
     (mine / "a").write_text("before")
-    for error, seen in ((OSError(28, "No space left on device"), SdscopeError), (KeyboardInterrupt(), KeyboardInterrupt)):
+    for error, seen in (
+        (OSError(28, "No space left on device"), SdscopeError),
+        (KeyboardInterrupt(), KeyboardInterrupt),
+    ):
         with pytest.raises(seen), files.writing(mine / "a") as part:
             part.write_text("half")
             raise error
@@ -176,6 +181,7 @@ for save in (lambda part: part.write_bytes(bytes(5000)), lambda part: np.save(pa
 
 # ---------------------------------------------------------------------------- folders
 
+
 def ours(folder):
     return ["ours.txt"]
 
@@ -244,7 +250,10 @@ COMMANDS = {
     "check out": "check --out",
     "evaluate out": "evaluate -o",
     "evaluate folder": "evaluate --folder",
-    **{f"{name} folder": f"{name} --pictures 100 --folder" for name in ("all", "paint", "vae", "text", "diffusion", "large-vae", "large", "judge")},
+    **{
+        f"{name} folder": f"{name} --pictures 100 --folder"
+        for name in ("all", "paint", "vae", "text", "diffusion", "large-vae", "large", "judge")
+    },
 }
 
 
@@ -272,8 +281,8 @@ def quick(monkeypatch):
     def stage(name):
         def train_it(folder, pictures, length, progress):
             data.painted(folder / "data", 4)
-            run = Run(folder / name, Fit(1, 1), length._replace(steps=1))
-            run.go(lambda rng, done: [torch.ones(length.batch_size, 1)], lambda average: Image.new("RGB", (1, 1)))
+            trained = Run(folder / name, Fit(1, 1), length._replace(steps=1))
+            trained.go(lambda rng, done: [torch.ones(length.batch_size, 1)], lambda average: Image.new("RGB", (1, 1)))
 
         return train_it
 
@@ -291,7 +300,7 @@ def quick(monkeypatch):
     monkeypatch.setattr(data, "train_tokenizer", partial(train_tokenizer, captions=300))
     monkeypatch.setattr(notebooks, "execute_all", execute)
     monkeypatch.setattr(notebooks, "unchanging", lambda parameters: b"")
-    monkeypatch.setattr(facts, "facts", lambda: {})
+    monkeypatch.setattr(facts, "facts", dict)
 
 
 @pytest.mark.parametrize("place", COMMANDS)
@@ -299,7 +308,9 @@ def test_what_is_the_users_survives(run, mine, quick, place):  # noqa: F811
     words = COMMANDS[place].split()
     words = ["train", *words] if " --pictures" in COMMANDS[place] else words
     (Path("notebooks")).mkdir()
-    Path("notebooks/01_a.ipynb").write_text(json.dumps({"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}))
+    Path("notebooks/01_a.ipynb").write_text(
+        json.dumps({"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5})
+    )
     for _ in range(2):
         status, out, err = run(*words, str(mine))
         assert as_it_was(mine) and (status == 0 or status == 2 and err.startswith("sdscope: ") and err.count("\n") == 1)

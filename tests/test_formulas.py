@@ -105,7 +105,7 @@ def guidance(n):
 
 @formula(r"x_{t-1} = \sqrt{\bar\alpha_{t-1}}\;\hat x_0 + \sqrt{1 - \bar\alpha_{t-1}}\;\epsilon_\theta")
 def ddim_step(n):
-    """"t - 1" is the next time that is visited: a stride, not 1, away"""
+    """ "t - 1" is the next time that is visited: a stride, not 1, away"""
     x_t, ddim = n.ddim.add_noise(n.x0, n.eps, torch.tensor([T])), DDIM({"prediction_type": "epsilon"})
     ddim.set_timesteps(25)
     a_prev = ddim.alphas_cumprod[T - 40].double()

@@ -2,6 +2,7 @@
 
 The stages are not run: `given` keeps what a stage hands to Run.go.
 """
+
 import json
 from functools import partial
 from types import SimpleNamespace
@@ -14,12 +15,15 @@ from conftest import tiny_text
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from sdscope.postcard.training import data, judge, run, diffusion as train_diffusion, text as train_text, vae as train_vae
+from sdscope.postcard.training import data, judge, run
+from sdscope.postcard.training import diffusion as train_diffusion
+from sdscope.postcard.training import text as train_text
+from sdscope.postcard.training import vae as train_vae
 from sdscope.postcard.training.muon import Muon
 from sdscope.postcard.training.run import Length, Run
-from sdscope.postcard.world.scene import ATTRIBUTES, STYLES
 from sdscope.postcard.training.story import curve
 from sdscope.postcard.training.tokenizer import train_tokenizer
+from sdscope.postcard.world.scene import ATTRIBUTES, STYLES
 from sdscope.scheduler import DDIM
 
 
@@ -27,14 +31,18 @@ from sdscope.scheduler import DDIM
 def given(monkeypatch):
     """What a stage gives to the loop: its losses, batch, sheet"""
     kept = SimpleNamespace()
-    monkeypatch.setattr(Run, "go", lambda self, batch, sheet=None: vars(kept).update(losses=self.plain, batch=batch, sheet=sheet))
+    monkeypatch.setattr(
+        Run, "go", lambda self, batch, sheet=None: vars(kept).update(losses=self.plain, batch=batch, sheet=sheet)
+    )
     torch.manual_seed(0)
     return kept
 
 
 def found(asked, kept):
     """Stands in for captioned and labelled: what is asked for, and always the same"""
-    return lambda folder, count, first=data.TRAINING, progress=None: asked.append((folder.name, count, first, progress)) or kept
+    return lambda folder, count, first=data.TRAINING, progress=None: (
+        asked.append((folder.name, count, first, progress)) or kept
+    )
 
 
 def shares(things):
@@ -53,12 +61,17 @@ def batches(given, count, done=0.0):
 
 # ---------------------------------------------------------------------------- the loop
 
+
 class Steep(nn.Module):
     """A loss whose gradient has this norm, on an inner matrix and one at an end"""
 
     def __init__(self, norm):
         super().__init__()
-        self.inner, self.conv_out, self.slope = nn.Parameter(torch.ones(3, 3)), nn.Parameter(torch.ones(3, 3)), norm / 18**0.5
+        self.inner, self.conv_out, self.slope = (
+            nn.Parameter(torch.ones(3, 3)),
+            nn.Parameter(torch.ones(3, 3)),
+            norm / 18**0.5,
+        )
 
     def forward(self, x):
         return self.slope * (self.inner.sum() + self.conv_out.sum()) + 0 * x.sum()
@@ -86,14 +99,21 @@ def test_what_a_run_gives_is_its_average(tmp_path):
     done = Run(tmp_path, Steep(1.0), Length(3, 2, 0.5))
     done.go(lambda rng, done: [torch.zeros(2, 1)])
     kept = run.finished(tmp_path, Steep(1.0))
-    assert torch.equal(kept.inner, done.average.inner) and not torch.equal(kept.inner, done.plain.inner) and not kept.training
+    assert (
+        torch.equal(kept.inner, done.average.inner)
+        and not torch.equal(kept.inner, done.plain.inner)
+        and not kept.training
+    )
 
 
 def test_muon_is_that_of_torch():
     """Which takes matrices alone, and computes in bfloat16: three steps, with momentum and decay"""
     generator, options = torch.Generator().manual_seed(0), dict(lr=0.1, weight_decay=0.3, momentum=0.9)
     ours, theirs = (nn.Parameter(torch.randn(24, 40, generator=generator.manual_seed(1))) for _ in range(2))
-    steps = Muon([ours], **options), torch.optim.Muon([theirs], nesterov=True, adjust_lr_fn="match_rms_adamw", **options)
+    steps = (
+        Muon([ours], **options),
+        torch.optim.Muon([theirs], nesterov=True, adjust_lr_fn="match_rms_adamw", **options),
+    )
     for _ in range(3):
         before, gradient = ours.detach().clone(), torch.randn(24, 40, generator=generator)
         for p, optimizer in zip((ours, theirs), steps):
@@ -109,12 +129,13 @@ def test_a_curve_has_each_step_once(tmp_path):
     rows = [(50, 0.5), (100, 0.4), (150, 0.35), (100, 0.25), (150, 0.123456)]
     (tmp_path / "log.jsonl").write_text("".join(json.dumps(dict(step=step, loss=loss)) + "\n" for step, loss in rows))
     assert curve(tmp_path) == [[50, 0.5], [100, 0.25], [150, 0.1235]]
-    with open(tmp_path / "log.jsonl", "a") as log:             # killed while it wrote, and gone on with
+    with open(tmp_path / "log.jsonl", "a") as log:  # killed while it wrote, and gone on with
         log.write('{"step": 200, "lo{"step": 200, "loss": 0.1}\n{"step": 250, "loss": 0.0625}\n')
     assert curve(tmp_path) == [[50, 0.5], [100, 0.25], [150, 0.1235], [250, 0.0625]]
 
 
 # ---------------------------------------------------------------------------- the autoencoder
+
 
 @pytest.fixture
 def small_vae(monkeypatch):
@@ -130,7 +151,9 @@ def test_the_autoencoder_sees_every_picture_but_the_held_out_ones(tmp_path, give
     number, y, x = np.meshgrid(range(20), range(128), range(128), indexing="ij")
     pictures = np.stack([number * 12, y, x], axis=-1).astype(np.uint8)
     labels, asked = np.zeros((20, len(ATTRIBUTES)), np.int16), []
-    labels[::2, list(ATTRIBUTES).index("style")] = [STYLES.index(style) for style in (*train_vae.THIN, *train_vae.THIN, "pencil", "pencil")]
+    labels[::2, list(ATTRIBUTES).index("style")] = [
+        STYLES.index(style) for style in (*train_vae.THIN, *train_vae.THIN, "pencil", "pencil")
+    ]
     monkeypatch.setattr(train_vae, "painted", hung(asked, pictures))
     monkeypatch.setattr(train_vae, "labelled", found(asked, labels))
     train_vae.train_vae(tmp_path, 20, Length(1, 8, 1e-3), "progress")
@@ -151,7 +174,8 @@ def test_the_autoencoder_sees_every_picture_but_the_held_out_ones(tmp_path, give
 
 
 def test_the_loss_of_the_autoencoder():
-    """Of a decoder that gives back what it should: what is left is the distance of the latents from a normal distribution."""
+    """Of a decoder that gives back what it should: what is left is the distance of the latents from a normal
+    distribution."""
     pictures, noise = torch.rand(2, 3, 8, 8), torch.randn(2, 4, 1, 1)
     mean, logvar, asked = torch.randn(2, 4, 1, 1), torch.randn(2, 4, 1, 1), []
     vae = nn.Module()
@@ -167,8 +191,8 @@ def test_closeness_looks_at_values_and_at_edges_at_two_sizes():
     flat, stripes = torch.zeros(1, 3, 8, 8), torch.tensor([1.0, -1.0]).expand(1, 3, 8, 4, 2).flatten(-2)
     assert train_vae.closeness(stripes, stripes) == 0
     assert train_vae.closeness(flat + 0.5, flat).item() == pytest.approx(0.5 + 2 * 0.5**2)
-    assert train_vae.closeness(stripes, flat).item() == pytest.approx(1 + 2 + 0.5 * 2)             # gone at half the size
-    wide = stripes[..., :4].repeat_interleave(2, dim=-1)                                           # of 7 differences 3 are 2
+    assert train_vae.closeness(stripes, flat).item() == pytest.approx(1 + 2 + 0.5 * 2)  # gone at half the size
+    wide = stripes[..., :4].repeat_interleave(2, dim=-1)  # of 7 differences 3 are 2
     for way in wide, wide.mT:
         assert train_vae.closeness(way, flat).item() == pytest.approx(1 + 2 + 0.5 * 6 / 7 + 0.5 * 2)
 
@@ -176,11 +200,14 @@ def test_closeness_looks_at_values_and_at_edges_at_two_sizes():
 def test_a_decibel_is_what_it_is():
     """Peak to peak is 2: off by a tenth of that everywhere is 20 dB"""
     a = torch.rand(2, 3, 4, 4)
-    assert train_vae.psnr(a, a + torch.tensor([0.2, 0.02])[:, None, None, None]).tolist() == pytest.approx([20, 40], abs=1e-4)
+    assert train_vae.psnr(a, a + torch.tensor([0.2, 0.02])[:, None, None, None]).tolist() == pytest.approx(
+        [20, 40], abs=1e-4
+    )
 
 
 def test_the_autoencoder_starts_as_averaging_and_repeating():
-    """"A nearly linear map": no residual branch adds more than a constant, and there is hardly any noise on the latents."""
+    """ "A nearly linear map": no residual branch adds more than a constant, and there is hardly any noise on the
+    latents."""
     config = train_vae.VAE_CONFIG | dict(block_out_channels=[8, 16, 8, 8], norm_num_groups=4)
     vae = train_vae.start_simple(train_vae.AutoencoderKL(config)).eval()
     x = torch.randn(1, 8, 8, 8)
@@ -203,14 +230,16 @@ def test_the_autoencoder_starts_as_averaging_and_repeating():
 
 # ---------------------------------------------------------------------------- the text encoder and the judge
 
+
 def test_the_loss_of_attributes():
-    """Cross entropy of those that can be seen, mean over the attributes; one that nobody in the batch has counts nothing."""
+    """Cross entropy of those that can be seen, mean over the attributes; one that nobody in the batch has counts
+    nothing."""
     state = torch.randn(4, 6)
     heads = nn.ModuleDict({name: nn.Linear(6, len(words)) for name, words in ATTRIBUTES.items()})
     labels = torch.stack([torch.arange(4) % len(words) for words in ATTRIBUTES.values()], dim=1)
     labels[1:, 5], labels[:, 9] = -100, -100
     expected = []
-    for (name, head), column in zip(heads.items(), labels.T):
+    for head, column in zip(heads.values(), labels.T):
         chances = head(state).softmax(-1)
         known = [-chances[i, label].log() for i, label in enumerate(column) if label != -100]
         expected.append(torch.stack(known).mean() if known else torch.zeros(()))
@@ -219,7 +248,7 @@ def test_the_loss_of_attributes():
 
 def test_a_caption_is_asked_about_at_its_end_and_at_the_end_of_its_padding(monkeypatch):
     states, labels, asked = torch.randn(2, 77, 5), torch.zeros(2, 10), []
-    ids = torch.full((2, 77), 9)                               # the end token, and padding with it
+    ids = torch.full((2, 77), 9)  # the end token, and padding with it
     ids[:, :3], ids[1, 3:7] = torch.tensor([8, 1, 2]), 3
     encoder = nn.Module()
     encoder.config, encoder.forward = SimpleNamespace(hidden_size=5), lambda given: (states,) if given is ids else None
@@ -254,7 +283,11 @@ def test_the_text_encoder_is_made_for_its_tokenizer():
     """What looks for the end of a text, as diffusers and transformers do, finds it by these."""
     tokenizer = tiny_text()[0]
     config = train_text.new_text_encoder(tokenizer).config
-    assert (config.vocab_size, config.bos_token_id, config.eos_token_id) == (len(tokenizer), tokenizer.bos_token_id, tokenizer.eos_token_id)
+    assert (config.vocab_size, config.bos_token_id, config.eos_token_id) == (
+        len(tokenizer),
+        tokenizer.bos_token_id,
+        tokenizer.eos_token_id,
+    )
     assert config.hidden_size == train_diffusion.UNET_CONFIG["cross_attention_dim"]
 
 
@@ -268,9 +301,13 @@ def test_the_judge_learns_from_pictures_as_an_autoencoder_gives_them(tmp_path, g
     judge.train_judge(tmp_path, 5, Length(1, 16, 1e-3), "progress")
     assert asked == [("data", 5, data.JUDGE, (judge.SIZE, "progress")), ("data", 5, data.JUDGE, "progress")]
     ((seen, told),) = batches(given, 1)
-    assert [round(float((red + 1) * 127.5 / 20)) - 5 for red in seen[:, 0].mean((1, 2))] == told[:, 0].tolist() and len(set(told[:, 0].tolist())) == 5
+    assert [round(float((red + 1) * 127.5 / 20)) - 5 for red in seen[:, 0].mean((1, 2))] == told[:, 0].tolist() and len(
+        set(told[:, 0].tolist())
+    ) == 5
     clean = train_vae.to_tensor(pictures)[told[:, 0]]
-    stripes = (seen[:, 2, :, 1::2] - seen[:, 2, :, ::2]).mean((1, 2)) / (60 / 127.5)  # what blur leaves of them: 1 - blur ** 2
+    stripes = (seen[:, 2, :, 1::2] - seen[:, 2, :, ::2]).mean((1, 2)) / (
+        60 / 127.5
+    )  # what blur leaves of them: 1 - blur ** 2
     noise = (seen - clean)[:, 0, 2:-2, 2:-2].std((1, 2))
     assert -0.01 < stripes.min() < 0.5 < 0.9 < stripes.max() < 1.02
     assert noise.min() < 0.01 and 0.04 < noise.max() < 0.08
@@ -278,8 +315,10 @@ def test_the_judge_learns_from_pictures_as_an_autoencoder_gives_them(tmp_path, g
 
 # ---------------------------------------------------------------------------- the diffusion model
 
+
 def told(size):
-    """Latents of 64 pictures, and captions that say of which picture and which of its captions they are, and of which size."""
+    """Latents of 64 pictures, and captions that say of which picture and which of its captions they are, and of
+    which size."""
     width, height = size
     latents = torch.randn(64, 4, height // 64, width // 64, generator=torch.Generator().manual_seed(width))
     latents = latents * torch.tensor([1.0, 2, 3, 4])[:, None, None] + torch.tensor([-5.0, 0, 5, 10])[:, None, None]
@@ -292,7 +331,9 @@ def told(size):
 @pytest.fixture
 def world(tmp_path, given, monkeypatch):
     """Earlier stages that left `told`, and networks of next to nothing."""
-    for key, value in dict(block_out_channels=[8] * 4, norm_num_groups=4, attention_head_dim=[1] * 4, cross_attention_dim=16).items():
+    for key, value in dict(
+        block_out_channels=[8] * 4, norm_num_groups=4, attention_head_dim=[1] * 4, cross_attention_dim=16
+    ).items():
         monkeypatch.setitem(train_diffusion.UNET_CONFIG, key, value)
     monkeypatch.setattr(data, "train_tokenizer", partial(train_tokenizer, captions=100))
     (tmp_path / "data").mkdir()
@@ -301,7 +342,9 @@ def world(tmp_path, given, monkeypatch):
     for name, stands_in in dict(
         trained_vae=lambda folder, name="vae": vae,
         trained_text_encoder=lambda folder: nn.Linear(1, 1),
-        small_model=lambda folder: SimpleNamespace(text_encoder=nn.Linear(1, 1), unet=train_diffusion.UNet2DConditionModel(train_diffusion.UNET_CONFIG)),
+        small_model=lambda folder: SimpleNamespace(
+            text_encoder=nn.Linear(1, 1), unet=train_diffusion.UNet2DConditionModel(train_diffusion.UNET_CONFIG)
+        ),
         keep_story=lambda *_, **__: None,
         encoded=lambda folder, vae, count, size, *_: told(size)[0][:count],
         captioned=lambda folder, count, first, *_: told(sizes[first // 2**30])[1][:count].numpy(),
@@ -313,7 +356,7 @@ def world(tmp_path, given, monkeypatch):
 def lessons(world, stage, size=(128, 128)):
     """A thousand batches of 16, each looked at: their sizes, times, and whose captions they have (None: left out)."""
     stage(world.folder, 60, Length(1, 16, 1e-3))
-    ddim, square = DDIM(train_diffusion.SCHEDULER_CONFIG), told(size)[0][:48]                   # four of five pictures
+    ddim, square = DDIM(train_diffusion.SCHEDULER_CONFIG), told(size)[0][:48]  # four of five pictures
     mean, spread = (x[:, None, None] for x in (square.mean((0, 2, 3)), square.std((0, 2, 3))))
     assert world.vae.config.scaling_factor == pytest.approx(1 / spread.mean().item())
     empty = torch.tensor(data.tokenizer_in(world.folder / "data")("", padding="max_length").input_ids)
@@ -323,7 +366,7 @@ def lessons(world, stage, size=(128, 128)):
         x0, noise = a**0.5 * noisy - (1 - a) ** 0.5 * velocity, (1 - a) ** 0.5 * noisy + a**0.5 * velocity
         named = (ids != empty).any(1)
         picture, caption, *size = ids[named, 1:5].T
-        sizes.append((size[0].unique().item(), size[1].unique().item()))                       # everything of one size
+        sizes.append((size[0].unique().item(), size[1].unique().item()))  # everything of one size
         assert torch.allclose(x0[named], (told(sizes[-1])[0][picture] - mean) / spread, atol=1e-3)
         assert abs(noise.mean()) < 0.5 and 0.6 < noise.std() < 1.4
         every_time += times.tolist()
@@ -358,14 +401,25 @@ def test_times_are_drawn_as_min_snr_would_weigh_them():
 
 def test_the_text_encoder_stays_as_it_is_while_the_unet_learns():
     losses = train_diffusion.DiffusionLoss(nn.Linear(2, 2), nn.Linear(2, 2))
-    learning = {id(p) for optimizer in run.optimizers_of(losses, 1e-3) for group in optimizer.param_groups for p in group["params"]}
+    learning = {
+        id(p)
+        for optimizer in run.optimizers_of(losses, 1e-3)
+        for group in optimizer.param_groups
+        for p in group["params"]
+    }
     assert learning == {id(p) for p in losses.unet.parameters()}
 
 
 def test_no_two_parts_of_the_world_have_a_scene_in_common():
     """Of so many pictures as nobody will paint"""
     count = 10**9
-    rows = [range(first, first + n) for sizes in (train_diffusion.SIZES, train_diffusion.LARGE) for _, n, first in train_diffusion.worlds(count, sizes)]
+    rows = [
+        range(first, first + n)
+        for sizes in (train_diffusion.SIZES, train_diffusion.LARGE)
+        for _, n, first in train_diffusion.worlds(count, sizes)
+    ]
     rows += [range(data.JUDGE, data.JUDGE + count), range(data.EVALUATION, data.EVALUATION + count)]
     rows.sort(key=lambda row: row.start)
-    assert len(rows) == 10 and all(a.stop <= b.start for a, b in zip(rows, rows[1:])) and rows[-1].stop < 2**40  # Scene.for_training goes on there
+    assert (
+        len(rows) == 10 and all(a.stop <= b.start for a, b in zip(rows, rows[1:])) and rows[-1].stop < 2**40
+    )  # Scene.for_training goes on there

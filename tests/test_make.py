@@ -1,12 +1,20 @@
 """What `make` takes away, and what it leaves."""
+
 import shutil
 import subprocess
 
 from walk import ROOT
 
 BY_HAND = {"Makefile", "public/README.md", "public/favicon.svg", "embed/README.md"}
-MADE = {"dist/index.html", ".build/figures", "public/figures/ship.webp", "public/model/model.json", "public/manifest.json",
-        "public/facts.json", "embed/01_tour/ship.py"}
+MADE = {
+    "dist/index.html",
+    ".build/figures",
+    "public/figures/ship.webp",
+    "public/model/model.json",
+    "public/manifest.json",
+    "public/facts.json",
+    "embed/01_tour/ship.py",
+}
 
 
 def test_clean_takes_away_what_was_made_and_nothing_else(tmp_path):

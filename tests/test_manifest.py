@@ -10,8 +10,8 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from PIL import Image
 
 from sdscope import SdscopeError, figures
-from sdscope.publish import excerpts, facts, manifest
 from sdscope.figures.sheets import Data
+from sdscope.publish import excerpts, facts, manifest, saver
 
 RED, BLUE = (figures.Picture(Image.new("RGB", (8, 4), colour)) for colour in ("red", "blue"))
 
@@ -27,7 +27,7 @@ SETTINGS = dict(prompt="a ship", negative_prompt="", seed=42, steps=25, guidance
 
 @pytest.fixture
 def save(out, tiny_folder):
-    return figures.saver("01_test", **SETTINGS, model=str(tiny_folder))
+    return saver("01_test", **SETTINGS, model=str(tiny_folder))
 
 
 def test_a_figure_and_its_entry(save, out, tiny_folder):
@@ -84,7 +84,7 @@ def test_a_figure_that_fails_leaves_no_trace(save, out):
 
 def test_a_saver_is_told_all_or_it_says_what_it_needs():
     with pytest.raises(TypeError, match="prompt, negative_prompt, seed, steps, guidance, size, model"):
-        figures.saver("01_test", prompt="a ship", model="postcard")
+        saver("01_test", prompt="a ship", model="postcard")
 
 
 def test_a_folder_that_cannot_be_written(save, out):
@@ -142,12 +142,17 @@ def test_excerpts_are_source_and_text_only(tmp_path):
     found = {p.name: p.read_text() for p in (tmp_path / "nb").iterdir()}
     assert set(found) == {"both.py", "both.txt", "both.html", "picture.py", "picture.html"}
     assert found["both.py"] == "print(1 < 2)\n'<b>'\n" and found["both.txt"] == "True\n'<b>'\n"
-    assert found["picture.html"] == '<div class="cell">\n<pre class="source"><span class="n">picture</span></pre>\n</div>\n'
+    assert (
+        found["picture.html"]
+        == '<div class="cell">\n<pre class="source"><span class="n">picture</span></pre>\n</div>\n'
+    )
 
 
 def test_the_html_of_an_excerpt_says_the_same_as_its_text(tmp_path):
     source = "%pip install x\nif a < b and '<b>':\n    print(f'{a}')  # & so on"
-    notebook = new_notebook(cells=[cell(source, "t", outputs=[new_output("stream", name="stdout", text="<b> & 日本\n")])])
+    notebook = new_notebook(
+        cells=[cell(source, "t", outputs=[new_output("stream", name="stdout", text="<b> & 日本\n")])]
+    )
     excerpts.write(notebook, tmp_path / "nb")
     page = (tmp_path / "nb" / "t.html").read_text()
     root = ElementTree.fromstring(page)
@@ -169,7 +174,10 @@ def test_large_models_have_the_published_sizes():
     assert sd15["sd15.text_encoder.parameters"] == 123_060_480 and sd2["sd2.text_encoder.parameters"] == 340_387_840
     assert sd15["sd15.embeddings.shape"] == [77, 768] and sd2["sd2.embeddings.shape"] == [77, 1024]
     assert sd15["sd15.compression"] == 48
-    assert round(sd2["sd2.unet.multiply_adds"] / 1e9) == 804 and round(sd15["sd15.vae.decoder.multiply_adds"] / 1e9) == 1257
+    assert (
+        round(sd2["sd2.unet.multiply_adds"] / 1e9) == 804
+        and round(sd15["sd15.vae.decoder.multiply_adds"] / 1e9) == 1257
+    )
 
 
 def test_facts_about_postcard_are_counted_from_what_ships():

@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 
 from sdscope import figures
-from sdscope.publish import check, manifest
 from sdscope.figures.base import SCALE
+from sdscope.publish import check, manifest
 from sdscope.publish.make import REPOSITORY
 from sdscope.trace import END, trace
 
@@ -179,7 +179,7 @@ def test_every_figure_has_a_cell_tagged_with_its_name(name):
     assert saved(name)
     for figure, tags in saved(name).items():
         assert Path(figure).stem in tags, figure
-    assert f'figures.saver("{name}"' in "".join(cell.source for cell in code_cells(name))
+    assert f'saver("{name}"' in "".join(cell.source for cell in code_cells(name))
     tags = [tag for cell in code_cells(name) for tag in cell.metadata.get("tags", [])]
     assert len(tags) == len(set(tags)), "a tag is there twice"
 
@@ -221,7 +221,9 @@ def test_excerpts_are_cut_from_the_notebooks_that_are_here(name):
 def test_the_pictures_come_from_the_weights_that_are_here():
     from sdscope.loading.checkpoint import find_model
 
-    assert {e["model_sha256"] for e in manifest.read(PUBLIC).values()} == {manifest.weights_sha256(find_model("postcard"))}
+    assert {e["model_sha256"] for e in manifest.read(PUBLIC).values()} == {
+        manifest.weights_sha256(find_model("postcard"))
+    }
 
 
 @needs_build

@@ -40,7 +40,10 @@ def metadata(wheel):
 
 def test_one_version(metadata):
     """It stands in sdscope/version.py; the wheel, the notebooks and the citation name the same."""
-    versions = {"wheel": [metadata["Version"]], "CITATION.cff": [yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"]]}
+    versions = {
+        "wheel": [metadata["Version"]],
+        "CITATION.cff": [yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"]],
+    }
     for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
         cells = "\n".join(cell.source for cell in nbformat.read(path, 4).cells)
         versions[path.stem] = re.findall(rf"git\+{re.escape(REPOSITORY)}@v([\w.]+)", cells)
@@ -62,13 +65,17 @@ def test_what_a_registry_shows(metadata):
     assert metadata["Description-Content-Type"] == "text/markdown" and metadata["Author"] and metadata["Keywords"]
     assert dict(url.split(", ") for url in metadata.get_all("Project-URL")) == PROJECT["urls"]
     assert all(url.startswith(REPOSITORY) for url in PROJECT["urls"].values())
-    pythons = [name.rpartition(" ")[2] for name in metadata.get_all("Classifier") if name.startswith("Programming Language")]
+    pythons = [
+        name.rpartition(" ")[2] for name in metadata.get_all("Classifier") if name.startswith("Programming Language")
+    ]
     assert pythons == ["3.11", "3.12", "3.13"] and set(metadata["Requires-Python"].split(",")) == {">=3.11", "<3.14"}
 
 
 def test_every_dependency_has_a_lowest_version(metadata):
     """One that ran: see pyproject.toml. What this repository's own machines run is not below it."""
-    pins = dict(line.split("==") for line in (ROOT / "requirements.txt").read_text().splitlines() if line and line[0] != "#")
+    pins = dict(
+        line.split("==") for line in (ROOT / "requirements.txt").read_text().splitlines() if line and line[0] != "#"
+    )
     number = lambda version: [int(part) for part in version.split(".")]
     for line in metadata.get_all("Requires-Dist"):
         name, _, lowest = line.partition(";")[0].strip().partition(">=")

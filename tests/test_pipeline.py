@@ -215,7 +215,9 @@ def test_numbers_of_numpy_and_torch(tiny, number):
     assert same(tiny(PROMPT, **kwargs | number), tiny(PROMPT, **kwargs))
 
 
-@pytest.mark.parametrize("seeds", [(3, 4), range(3, 5), np.array([3, 4]), torch.tensor([3, 4]), [np.int64(3), 4]], ids=str)
+@pytest.mark.parametrize(
+    "seeds", [(3, 4), range(3, 5), np.array([3, 4]), torch.tensor([3, 4]), [np.int64(3), 4]], ids=str
+)
 def test_whatever_is_a_list(tiny, seeds):
     kwargs = dict(num_inference_steps=1)
     assert same(tiny(("a", "b"), ("c", ""), seed=seeds, **kwargs), tiny(["a", "b"], ["c", ""], seed=[3, 4], **kwargs))
@@ -236,9 +238,18 @@ STAGES = [
     (lambda p: p.get_latents(1, 64, 64, -1), "the seed must be a whole number"),
     (lambda p: p.encode(None), "the prompts must be a list of texts, not None"),
     (lambda p: p.encode_prompt(["a"], [5], True), "the prompts must be a list of texts"),
-    (lambda p: denoise(p, p.encode_prompt(["a"], [""], False), 2, 7.5), "guidance 7.5 need 2 rows of prompt_embeds, not 1"),
-    (lambda p: denoise(p, p.encode_prompt(["a"], [""], True), 2, 1.0), "guidance 1.0 need 1 rows of prompt_embeds, not 2"),
-    (lambda p: denoise(p, p.encode_prompt(["a"], [""], True), 1500), "steps must be a whole number from 1 to 999, not 1500"),
+    (
+        lambda p: denoise(p, p.encode_prompt(["a"], [""], False), 2, 7.5),
+        "guidance 7.5 need 2 rows of prompt_embeds, not 1",
+    ),
+    (
+        lambda p: denoise(p, p.encode_prompt(["a"], [""], True), 2, 1.0),
+        "guidance 1.0 need 1 rows of prompt_embeds, not 2",
+    ),
+    (
+        lambda p: denoise(p, p.encode_prompt(["a"], [""], True), 1500),
+        "steps must be a whole number from 1 to 999, not 1500",
+    ),
     (lambda p: denoise(p, p.encode_prompt(["a"], [""], True), 2, math.nan), "the guidance scale must be a number"),
     (lambda p: p.denoise(torch.zeros(4, 8, 8), torch.zeros(2, 77, 32)), "latents must be a tensor"),
     (lambda p: p.decode(torch.zeros(4, 8, 8)), "latents must be a tensor"),
@@ -261,7 +272,10 @@ def test_a_stage_by_itself_checks_what_it_is_given(tiny, stage, message):
 
 
 def test_a_thousand_steps_where_the_scheduler_has_them(tiny):
-    pipe = StableDiffusion(*(getattr(tiny, part) for part in ("tokenizer", "text_encoder", "unet", "vae")), DDIM({"timestep_spacing": "trailing"}))
+    pipe = StableDiffusion(
+        *(getattr(tiny, part) for part in ("tokenizer", "text_encoder", "unet", "vae")),
+        DDIM({"timestep_spacing": "trailing"}),
+    )
 
     def enough(step):
         raise KeyboardInterrupt
@@ -273,6 +287,7 @@ def test_a_thousand_steps_where_the_scheduler_has_them(tiny):
 
 def damaged(part, module, value):
     """The pipeline with one number of its weights changed"""
+
     def make(tiny, dtype):
         pipe = copy.deepcopy(tiny)
         for network in pipe.text_encoder, pipe.unet, pipe.vae:
@@ -280,14 +295,35 @@ def damaged(part, module, value):
         with torch.no_grad():
             getattr(pipe, part).get_submodule(module).bias[0] = value
         return pipe
+
     return make
 
 
 LOST = [
-    (damaged("unet", "conv_out", math.inf), torch.float32, {}, "step 1, at time 501: it comes from the UNet; take a smaller"),
-    (damaged("unet", "conv_out", math.nan), torch.float16, {}, 'the UNet; too large a number for float16: load .* dtype="float32"'),
-    (damaged("unet", "conv_out", 1e30), torch.float32, dict(guidance_scale=1e10), "after step 2, at time 1: it comes from the UNet"),
-    (damaged("unet", "conv_out", 1.0), torch.float32, dict(guidance_scale=1e39), "it comes from the guidance; take a smaller"),
+    (
+        damaged("unet", "conv_out", math.inf),
+        torch.float32,
+        {},
+        "step 1, at time 501: it comes from the UNet; take a smaller",
+    ),
+    (
+        damaged("unet", "conv_out", math.nan),
+        torch.float16,
+        {},
+        'the UNet; too large a number for float16: load .* dtype="float32"',
+    ),
+    (
+        damaged("unet", "conv_out", 1e30),
+        torch.float32,
+        dict(guidance_scale=1e10),
+        "after step 2, at time 1: it comes from the UNet",
+    ),
+    (
+        damaged("unet", "conv_out", 1.0),
+        torch.float32,
+        dict(guidance_scale=1e39),
+        "it comes from the guidance; take a smaller",
+    ),
     (damaged("vae", "decoder.conv_out", math.nan), torch.float32, {}, "in the picture: it comes from the VAE"),
     (damaged("vae", "decoder.conv_out", math.inf), torch.bfloat16, {}, "the VAE; too large a number for bfloat16"),
 ]

@@ -1,4 +1,5 @@
 """The world that Postcard learns from: its painter, its captions, its tokenizer, and what is held out."""
+
 import re
 from dataclasses import replace
 from hashlib import sha256
@@ -8,18 +9,43 @@ import pytest
 from transformers import CLIPTokenizer
 
 from sdscope import SdscopeError
-from sdscope.postcard.world import captions as words
-from sdscope.postcard.world.captions import PLACE_LIST, PLACE_PHRASE, SUBJECT, WEATHER_LIST, WEATHER_PHRASE, caption, prompt
 from sdscope.postcard.training.data import held_out_scenes
-from sdscope.postcard.world.scene import ATTRIBUTES, COLOURS, GREY_STYLES, PLACES, SIDES, STYLES, SUBJECTS, TIMES, USUAL, WEATHERS, Scene, Thing, attributes, labels, tenth
 from sdscope.postcard.training.tokenizer import train_tokenizer
+from sdscope.postcard.world import captions as words
+from sdscope.postcard.world.captions import (
+    PLACE_LIST,
+    PLACE_PHRASE,
+    SUBJECT,
+    WEATHER_LIST,
+    WEATHER_PHRASE,
+    caption,
+    prompt,
+)
 from sdscope.postcard.world.paint import paint
+from sdscope.postcard.world.scene import (
+    ATTRIBUTES,
+    COLOURS,
+    GREY_STYLES,
+    PLACES,
+    SIDES,
+    STYLES,
+    SUBJECTS,
+    TIMES,
+    USUAL,
+    WEATHERS,
+    Scene,
+    Thing,
+    attributes,
+    labels,
+    tenth,
+)
 
 SHIP = Scene("sea", "sunrise", "clear", "vector", (Thing("ship", "red", 1, "left"),), 1)
 PAIR = replace(SHIP, things=(Thing("house", "red", 1, "left"), Thing("ship", "blue", 1, "right")))
 
 
 # ---------------------------------------------------------------------------- the painter
+
 
 @pytest.mark.parametrize("size", [(128, 128), (192, 128), (224, 128), (128, 192), (256, 256)])
 def test_a_scene_is_painted_the_same_every_time(size):
@@ -38,7 +64,9 @@ def changed(scene):
         yield replace(scene, **{name: other(getattr(scene, name), values)})
     for name, values in dict(subject=SUBJECTS, colour=COLOURS, count=(2, 3), side=SIDES).items():
         if len(scene.things) == 1 or name in ("subject", "colour"):
-            yield replace(scene, things=(replace(thing, **{name: other(getattr(thing, name), values)}), *scene.things[1:]))
+            yield replace(
+                scene, things=(replace(thing, **{name: other(getattr(thing, name), values)}), *scene.things[1:])
+            )
 
 
 @pytest.mark.parametrize("scene", [SHIP, PAIR, replace(SHIP, style="photograph", weather="rain")])
@@ -57,14 +85,18 @@ def test_the_place_stays_when_the_things_change():
 @pytest.mark.parametrize("style", STYLES)
 def test_everything_can_be_painted(style):
     for i, subject in enumerate(SUBJECTS):
-        scene = Scene(PLACES[i % 7], TIMES[i % 4], WEATHERS[i % 5], style, (Thing(subject, COLOURS[i % 9], 1 + i % 3),), i)
-        assert np.asarray(paint(scene)).std() > 4              # not a blank sheet
+        scene = Scene(
+            PLACES[i % 7], TIMES[i % 4], WEATHERS[i % 5], style, (Thing(subject, COLOURS[i % 9], 1 + i % 3),), i
+        )
+        assert np.asarray(paint(scene)).std() > 4  # not a blank sheet
 
 
 @pytest.mark.parametrize("style", sorted(set(STYLES) - set(GREY_STYLES)))
 def test_colours_can_be_told_apart(style):
     """By day, the wall of a red and of a blue house differ in the right direction."""
-    wall = lambda colour: np.asarray(paint(Scene("field", "day", "clear", style, (Thing("house", colour),), 3)), dtype=float)[80:96, 48:80].mean((0, 1))
+    wall = lambda colour: np.asarray(
+        paint(Scene("field", "day", "clear", style, (Thing("house", colour),), 3)), dtype=float
+    )[80:96, 48:80].mean((0, 1))
     red, blue = wall("red"), wall("blue")
     assert red[0] - red[2] > blue[0] - blue[2] + 20
 
@@ -75,9 +107,19 @@ def test_grey_styles_are_grey(style):
     assert np.ptp(picture, axis=-1).max() < 20
 
 
-@pytest.mark.parametrize("make", [
-    lambda: Thing("zeppelin", "red"), lambda: Thing("ship", "pink"), lambda: Thing("ship", "red", 4), lambda: Thing("ship", "red", 1, "above"),
-    lambda: replace(SHIP, place="moon"), lambda: replace(SHIP, style="cubism"), lambda: replace(SHIP, things=SHIP.things * 2), lambda: replace(SHIP, things=SHIP.things * 3)])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Thing("zeppelin", "red"),
+        lambda: Thing("ship", "pink"),
+        lambda: Thing("ship", "red", 4),
+        lambda: Thing("ship", "red", 1, "above"),
+        lambda: replace(SHIP, place="moon"),
+        lambda: replace(SHIP, style="cubism"),
+        lambda: replace(SHIP, things=SHIP.things * 2),
+        lambda: replace(SHIP, things=SHIP.things * 3),
+    ],
+)
 def test_what_is_not_in_the_world_is_refused(make):
     with pytest.raises(SdscopeError):
         make()
@@ -85,22 +127,34 @@ def test_what_is_not_in_the_world_is_refused(make):
 
 # ---------------------------------------------------------------------------- what is held out
 
+
 def test_held_out_combinations_are_never_trained_on():
     trained = [Scene.for_training(seed) for seed in range(2000)]
     assert not any(scene.held_out for scene in trained)
     triples = {(t.subject, s.place, s.style) for s in trained for t in s.things}
-    held = {(subject, place, style) for subject in SUBJECTS for place in PLACES for style in STYLES
-            if Scene(place, "day", "clear", style, (Thing(subject, "red"),)).held_out}
+    held = {
+        (subject, place, style)
+        for subject in SUBJECTS
+        for place in PLACES
+        for style in STYLES
+        if Scene(place, "day", "clear", style, (Thing(subject, "red"),)).held_out
+    }
     assert not held & triples
     assert 0.07 < len(held) / (len(SUBJECTS) * len(PLACES) * len(STYLES)) < 0.13
-    for kind in (0, 1, 2):                                     # of each attribute, every value is trained on
+    for kind in (0, 1, 2):  # of each attribute, every value is trained on
         assert {h[kind] for h in held} <= {t[kind] for t in triples}
 
 
 def test_what_is_held_out_stays_held_out():
-    """The published weights never saw these, and are measured by those scenes: drawn otherwise, their marks would mean nothing."""
-    triples = [f"{subject}, {place}, {style}" for subject in SUBJECTS for place in PLACES for style in STYLES
-               if Scene(place, "day", "clear", style, (Thing(subject, "red"),)).held_out]
+    """The published weights never saw these, and are measured by those scenes: drawn otherwise, their marks would
+    mean nothing."""
+    triples = [
+        f"{subject}, {place}, {style}"
+        for subject in SUBJECTS
+        for place in PLACES
+        for style in STYLES
+        if Scene(place, "day", "clear", style, (Thing(subject, "red"),)).held_out
+    ]
     kinds = [(subject, colour) for subject in range(len(SUBJECTS)) for colour in range(len(COLOURS))]
     pairs = [f"{a} {b}" for a in kinds for b in kinds if a <= b and tenth(*a, *b)]
     assert (len(triples), len(pairs)) == (113, 905)
@@ -123,15 +177,26 @@ def test_a_pair_is_held_out_in_both_orders():
             a, b = scene.things
             swapped = replace(scene, things=(replace(b, side="left"), replace(a, side="right")))
             assert swapped.held_out == scene.held_out
-            found += scene.held_out and not any(replace(scene, things=(replace(t, side="middle"),)).held_out for t in (a, b))
-    assert found > 20                                          # for their colours alone
+            found += scene.held_out and not any(
+                replace(scene, things=(replace(t, side="middle"),)).held_out for t in (a, b)
+            )
+    assert found > 20  # for their colours alone
 
 
 def test_labels_say_what_can_be_seen():
     read = attributes(PAIR)
-    assert (read["first"], read["first colour"], read["second"], read["second colour"]) == ("house", "red", "ship", "blue")
+    assert (read["first"], read["first colour"], read["second"], read["second colour"]) == (
+        "house",
+        "red",
+        "ship",
+        "blue",
+    )
     assert read["count"] is read["side"] is None
-    assert attributes(SHIP)["side"] == "left" and attributes(SHIP)["second"] == "nothing" and attributes(SHIP)["count"] == 1
+    assert (
+        attributes(SHIP)["side"] == "left"
+        and attributes(SHIP)["second"] == "nothing"
+        and attributes(SHIP)["count"] == 1
+    )
     three = attributes(replace(SHIP, things=(Thing("ship", "red", 3),)))
     assert three["count"] == 3 and three["side"] is None
     assert attributes(replace(SHIP, style="pencil"))["first colour"] is None
@@ -142,6 +207,7 @@ def test_labels_say_what_can_be_seen():
 
 
 # ---------------------------------------------------------------------------- captions
+
 
 def says(text, phrase):
     return re.search(rf"\b{re.escape(phrase)}\b", text)
@@ -158,7 +224,9 @@ def joined(*tables):
 
 
 TABLES = {
-    "place": joined(PLACE_LIST, PLACE_PHRASE), "weather": joined(WEATHER_LIST, WEATHER_PHRASE), "style": joined(words.STYLE, words.STYLE_TAG),
+    "place": joined(PLACE_LIST, PLACE_PHRASE),
+    "weather": joined(WEATHER_LIST, WEATHER_PHRASE),
+    "style": joined(words.STYLE, words.STYLE_TAG),
     "time": joined(words.TIME_LIST, words.TIME_PHRASE, words.CLEAR_TIME_LIST, words.CLEAR_TIME_PHRASE),
 }
 
@@ -171,17 +239,26 @@ def test_captions_are_true():
         assert text and text == text.strip(", ") and "  " not in text and "{" not in text
         for name, table in TABLES.items():
             assert whose(text, table) <= {getattr(scene, name)}, (text, name)
-        there = {t.subject for t in scene.things} | ({"astronaut", "horse"} if "rider" in {t.subject for t in scene.things} else set())
+        there = {t.subject for t in scene.things} | (
+            {"astronaut", "horse"} if "rider" in {t.subject for t in scene.things} else set()
+        )
         for subject in SUBJECTS:
-            assert subject in there or not any(says(text, name) for pair in SUBJECT[subject] for name in pair), (text, subject)
-        colours = {colour for colour in COLOURS if any(says(text, word) for word in words.COLOUR.get(colour, (colour,)))} - ({"green"} if scene.place == "field" else set())
+            assert subject in there or not any(says(text, name) for pair in SUBJECT[subject] for name in pair), (
+                text,
+                subject,
+            )
+        colours = {
+            colour for colour in COLOURS if any(says(text, word) for word in words.COLOUR.get(colour, (colour,)))
+        } - ({"green"} if scene.place == "field" else set())
         assert colours <= {t.colour for t in scene.things}
         if scene.style in GREY_STYLES:
             assert not colours
         else:
             assert {t.colour for t in scene.things if t.colour != USUAL[t.subject]} <= colours | {"green"}
         for count, names in words.COUNT.items():
-            assert any(says(text, name.removeprefix("a ")) for name in names) == any(t.count == count for t in scene.things), text
+            assert any(says(text, name.removeprefix("a ")) for name in names) == any(
+                t.count == count for t in scene.things
+            ), text
 
 
 @pytest.mark.parametrize("style", STYLES)
@@ -197,12 +274,17 @@ def test_a_colour_stands_before_its_own_thing():
     rng = np.random.default_rng(0)
     for _ in range(100):
         text = caption(PAIR, rng)
-        assert re.search(r"red (house|cottage)\b", text) and re.search(r"blue (ship|sailing ship|boat|sailboat)\b", text), text
+        assert re.search(r"red (house|cottage)\b", text) and re.search(
+            r"blue (ship|sailing ship|boat|sailboat)\b", text
+        ), text
 
 
 @pytest.mark.parametrize("first, then", [(0, 1), (1, 0)])
 def test_left_and_right_are_true(first, then):
-    scene, rng = replace(PAIR, things=(replace(PAIR.things[first], side="left"), replace(PAIR.things[then], side="right"))), np.random.default_rng(0)
+    scene, rng = (
+        replace(PAIR, things=(replace(PAIR.things[first], side="left"), replace(PAIR.things[then], side="right"))),
+        np.random.default_rng(0),
+    )
     names = [[name for name, _ in SUBJECT[t.subject]] for t in scene.things]
     told = 0
     for _ in range(300):
@@ -229,12 +311,18 @@ def test_the_colour_of_a_rider_is_the_horses():
 def test_the_examples_of_the_deck_are_at_home():
     rng = np.random.default_rng(0)
     parts = words.PLACE_LIST["sea"][0], words.TIME_LIST["sunrise"][0], SUBJECT["ship"][0][0]
-    found = {words.listing("painting", parts[2], parts[0], parts[1], "", rng, of="painting" in words.STYLE["oil"]) for _ in range(300)}
+    found = {
+        words.listing("painting", parts[2], parts[0], parts[1], "", rng, of="painting" in words.STYLE["oil"])
+        for _ in range(300)
+    }
     assert "painting depicting the sea, sunrise, ship" in found
 
 
 def test_a_prompt_leaves_nothing_out():
-    assert prompt(replace(PAIR, weather="rain", time="night")) == "flat vector illustration of a red house to the left of a blue ship by the sea at night in the rain"
+    assert (
+        prompt(replace(PAIR, weather="rain", time="night"))
+        == "flat vector illustration of a red house to the left of a blue ship by the sea at night in the rain"
+    )
     assert prompt(SHIP) == "flat vector illustration of a red ship on the left by the sea at sunrise"
     assert prompt(replace(SHIP, things=())) == "flat vector illustration of a landscape by the sea at sunrise"
 
@@ -253,10 +341,12 @@ def test_captions_say_all_the_words_there_are_and_no_others():
     phrases |= {form.format("") for pairs in SUBJECT.values() for pair in pairs for form in pair}
     together = "\n".join(texts)
     assert [phrase for phrase in sorted(phrases) if not says(together, phrase)] == []
-    glue = set("a an and of to next beside depicting landscape".split())
+    glue = {"a", "an", "and", "of", "to", "next", "beside", "depicting", "landscape"}
     known = {word for phrase in phrases for word in phrase.split()} | glue
     assert {word for text in texts for word in text.replace(",", "").split()} <= known
-    tags = {tag for name, those in words.STYLE_TAG.items() for tag in those} - {name for those in words.STYLE.values() for name in those}
+    tags = {tag for name, those in words.STYLE_TAG.items() for tag in those} - {
+        name for those in words.STYLE.values() for name in those
+    }
     assert tags and [tag for tag in sorted(tags) if re.search(rf"\b{re.escape(tag)} (of|depicting)\b", together)] == []
     assert says(together, "depicting") and re.search(r"\bwatercolor of\b", together)
 
@@ -273,14 +363,19 @@ def test_captions_are_grammatical():
         assert len(praise) in (0, 2), text
         praised += bool(praise)
         said = [m for phrase in TABLES["style"][scene.style] if (m := says(text, phrase))]
-        if said:                                               # a style stands at the beginning, or after a comma: "in oils" anywhere
+        if said:  # a style stands at the beginning, or after a comma: "in oils" anywhere
             first = max(said, key=lambda m: len(m[0]))
-            assert text[: first.start()] in ("", "a ", "an ") or text[: first.start()].endswith(", ") or first[0].startswith("in "), text
+            assert (
+                text[: first.start()] in ("", "a ", "an ")
+                or text[: first.start()].endswith(", ")
+                or first[0].startswith("in ")
+            ), text
     assert 0.12 < praised / 1500 < 0.18
 
 
 def test_what_captions_leave_out():
-    """Place, time and weather now and then, the usual colour half of the time, an unusual one never; the style of UNNAMED ones"""
+    """Place, time and weather now and then, the usual colour half of the time, an unusual one never; the style of
+    UNNAMED ones"""
     rng, usual = np.random.default_rng(0), replace(SHIP, weather="rain")
     texts, clear = [caption(usual, rng) for _ in range(500)], [caption(SHIP, rng) for _ in range(500)]
     told = lambda texts, phrases: sum(any(says(text, phrase) for phrase in phrases) for text in texts) / len(texts)
@@ -297,6 +392,7 @@ def test_what_captions_leave_out():
 
 # ---------------------------------------------------------------------------- the tokenizer
 
+
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tokenizer")
@@ -304,17 +400,40 @@ def tokenizer(tmp_path_factory):
     return CLIPTokenizer.from_pretrained(folder)
 
 
-@pytest.mark.parametrize("text", ["painting depicting the sea, sunrise, ship", "an astronaut riding a zeppelin", "日本の船 🚀 émigré", "", "x" * 500])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "painting depicting the sea, sunrise, ship",
+        "an astronaut riding a zeppelin",
+        "日本の船 🚀 émigré",
+        "",
+        "x" * 500,
+    ],
+)
 def test_any_text_can_be_written(tokenizer, text):
     ids = tokenizer(text, padding="max_length", truncation=True).input_ids
     assert len(ids) == 77 and ids[0] == tokenizer.bos_token_id and ids[-1] == tokenizer.eos_token_id
     whole = tokenizer(text, verbose=False).input_ids[1:-1]
     assert tokenizer.decode(whole).replace(" ", "") == text.lower().replace(" ", "")
-    assert max(whole, default=0) < tokenizer.bos_token_id      # no unknown token hidden in it
+    assert max(whole, default=0) < tokenizer.bos_token_id  # no unknown token hidden in it
 
 
 def test_the_words_of_the_world_are_whole_pieces(tokenizer):
-    for word in ("ship", "lighthouse", "castle", "sunrise", "watercolor", "painting", "sea", "astronaut", "horse", "whale", "cyberpunk", "photograph", "three"):
+    for word in (
+        "ship",
+        "lighthouse",
+        "castle",
+        "sunrise",
+        "watercolor",
+        "painting",
+        "sea",
+        "astronaut",
+        "horse",
+        "whale",
+        "cyberpunk",
+        "photograph",
+        "three",
+    ):
         assert len(tokenizer(word).input_ids) == 3, word
 
 

@@ -15,9 +15,10 @@ from filelock import FileLock
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from sdscope import SdscopeError, cli
-from sdscope.publish import execute, facts, manifest, make as notebooks
+from sdscope.publish import execute, facts, manifest
+from sdscope.publish import make as notebooks
 
-# What figures.saver does, without the seconds that importing torch takes. Each kernel leaves a line in ../log.
+# What saver does, without the seconds that importing torch takes. Each kernel leaves a line in ../log.
 SAVE = """import hashlib, json, os, pathlib
 from PIL import Image
 out, entries = pathlib.Path(os.environ["SDSCOPE_OUT"]), {}
@@ -56,7 +57,9 @@ def make(tmp_path, lines):
 def notebook(root, name, *cells):
     """root/notebooks/NAME.ipynb. cells: sources; the first line of one may be its tag: "# one"."""
     (root / "notebooks").mkdir(exist_ok=True)
-    nb = new_notebook(cells=[new_code_cell("seed = 42", metadata={"tags": ["parameters"]}), new_code_cell(f'NAME = "{name}"\n{SAVE}')])
+    nb = new_notebook(
+        cells=[new_code_cell("seed = 42", metadata={"tags": ["parameters"]}), new_code_cell(f'NAME = "{name}"\n{SAVE}')]
+    )
     for source in cells:
         tags = [source.partition("\n")[0][2:]] if source.startswith("# ") else []
         nb.cells += [new_markdown_cell("text"), new_code_cell(source, metadata={"tags": tags})]
@@ -76,7 +79,12 @@ def executed(root):
 
 def files(root):
     """{path: content} of public/ and embed/"""
-    return {str(p.relative_to(root)): p.read_bytes() for folder in ("public", "embed") for p in (root / folder).rglob("*") if p.is_file()}
+    return {
+        str(p.relative_to(root)): p.read_bytes()
+        for folder in ("public", "embed")
+        for p in (root / folder).rglob("*")
+        if p.is_file()
+    }
 
 
 def test_it_publishes_and_takes_away_what_is_no_longer_made(tmp_path, make, lines):
@@ -89,7 +97,10 @@ def test_it_publishes_and_takes_away_what_is_no_longer_made(tmp_path, make, line
     assert set(found) == {
         *(f"public/{name}" for name in ("manifest.json", "facts.json", "model.onnx")),
         *(f"public/figures/{name}" for name in ("one.png", "two.png", "three.webp")),
-        *(f"embed/01_a/{name}" for name in ("one.py", "one.html", "two.py", "two.html", "text.py", "text.txt", "text.html")),
+        *(
+            f"embed/01_a/{name}"
+            for name in ("one.py", "one.html", "two.py", "two.html", "text.py", "text.txt", "text.html")
+        ),
         *(f"embed/{name}/parameters.{suffix}" for name in ("01_a", "02_b") for suffix in ("py", "html")),
         *(f"embed/02_b/{name}" for name in ("three.py", "three.html")),
     }
@@ -105,7 +116,10 @@ def test_it_publishes_and_takes_away_what_is_no_longer_made(tmp_path, make, line
     notebook(tmp_path, "01_a", f"# two\n{TWO}")
     make("01")  # 02 is as it was
     left = files(tmp_path)
-    gone = {"public/figures/one.png", *(f"embed/01_a/{name}" for name in ("one.py", "one.html", "text.py", "text.txt", "text.html"))}
+    gone = {
+        "public/figures/one.png",
+        *(f"embed/01_a/{name}" for name in ("one.py", "one.html", "text.py", "text.txt", "text.html")),
+    }
     assert set(left) == set(found) - gone and left["public/figures/three.webp"] == found["public/figures/three.webp"]
     assert set(manifest.read(tmp_path / "public")) == {"two.png", "three.webp"}
 
@@ -171,7 +185,9 @@ def test_a_failing_cell_is_named_and_what_is_finished_is_kept(tmp_path, make):
 
 def test_a_kernel_that_dies(tmp_path, make):
     notebook(tmp_path, "01_a", f"# one\n{ONE}", "# killed\nimport signal\nos.kill(os.getpid(), signal.SIGKILL)")
-    with pytest.raises(SdscopeError, match=r"^01_a.ipynb, cell 4 \[killed\]: the kernel died, most often for want of memory$"):
+    with pytest.raises(
+        SdscopeError, match=r"^01_a.ipynb, cell 4 \[killed\]: the kernel died, most often for want of memory$"
+    ):
         make()
     assert files(tmp_path) == {}
 
@@ -182,14 +198,29 @@ def test_stopped_half_way_it_leaves_the_last_state_and_goes_on(tmp_path, make, s
     make()
     before = files(tmp_path)
     notebook(tmp_path, "01_a", f"# two\n{TWO}")
-    notebook(tmp_path, "02_b", "open('../pid', 'w').write(str(os.getpid()))\nwhile not os.path.exists('../go'):\n    import time; time.sleep(0.1)")
+    notebook(
+        tmp_path,
+        "02_b",
+        "open('../pid', 'w').write(str(os.getpid()))\nwhile not os.path.exists('../go'):\n    import time; time.sleep(0.1)",
+    )
     code = "from sdscope.publish import make as notebooks; notebooks.unchanging = lambda parameters: repr(parameters).encode()\n"
     code += "from sdscope.cli import main; main()"
-    heard = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell's background job ignores Ctrl-C, and so would its children
+    heard = lambda: signal.signal(
+        signal.SIGINT, signal.SIG_DFL
+    )  # a shell's background job ignores Ctrl-C, and so would its children
     command = subprocess.Popen(
-        [sys.executable, "-c", code, "figures", "--jobs", "2"], cwd=tmp_path, start_new_session=True, stdout=subprocess.PIPE, preexec_fn=heard
+        [sys.executable, "-c", code, "figures", "--jobs", "2"],
+        cwd=tmp_path,
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        preexec_fn=heard,
     )
-    wait(lambda: "two" in (tmp_path / ".build/notebooks/01_a/manifest.json").read_text() and notebooks.finished(tmp_path / ".build/notebooks/01_a"))
+    wait(
+        lambda: (
+            "two" in (tmp_path / ".build/notebooks/01_a/manifest.json").read_text()
+            and notebooks.finished(tmp_path / ".build/notebooks/01_a")
+        )
+    )
     wait(lambda: int((tmp_path / "pid").read_text()))
     kernel = int((tmp_path / "pid").read_text())
     os.kill(command.pid, stop)
@@ -227,7 +258,10 @@ def test_killed_while_the_folders_are_exchanged(tmp_path, make):
     notebook(tmp_path, "01_a", f"# one\n{ONE}")
     make()
     before = files(tmp_path)
-    room = tmp_path / f".sdscope-{subprocess.check_output(['sh', '-c', 'echo $$'], text=True).strip()}-12345678-{socket.gethostname()}"
+    room = (
+        tmp_path
+        / f".sdscope-{subprocess.check_output(['sh', '-c', 'echo $$'], text=True).strip()}-12345678-{socket.gethostname()}"
+    )
     (room / "old").mkdir(parents=True)
     (tmp_path / "public").rename(room / "old" / "public")
     notebook(tmp_path, "01_a", "1 / 0")
@@ -240,7 +274,14 @@ def test_what_no_notebook_has_made_stays(tmp_path, make):
     notebook(tmp_path, "01_a", f"# one\n{ONE}", "# gone\n1")
     out = tmp_path / "website"
     make(out=out)
-    mine = ["thesis.tex", "public/logo.svg", "public/figures/mine.png", "embed/README.md", "embed/mine/a.py", "embed/01_a/mine.txt"]
+    mine = [
+        "thesis.tex",
+        "public/logo.svg",
+        "public/figures/mine.png",
+        "embed/README.md",
+        "embed/mine/a.py",
+        "embed/01_a/mine.txt",
+    ]
     for name in mine:
         (out / name).parent.mkdir(exist_ok=True)
         (out / name).write_text(f"mine: {name}")
@@ -252,12 +293,18 @@ def test_what_no_notebook_has_made_stays(tmp_path, make):
 
     (tmp_path / "notebooks" / "01_a.ipynb").unlink()
     notebook(tmp_path, "02_b", '# mine\nsave("mine.png", "red")')
-    with pytest.raises(SdscopeError, match="^cannot write .*public/figures/mine.png: it was not made by this command; move it away$"):
+    with pytest.raises(
+        SdscopeError, match="^cannot write .*public/figures/mine.png: it was not made by this command; move it away$"
+    ):
         make(out=out)
-    assert all((out / name).read_text() == f"mine: {name}" for name in mine) and set(manifest.read(out / "public")) == {"two.png"}
+    assert all((out / name).read_text() == f"mine: {name}" for name in mine) and set(manifest.read(out / "public")) == {
+        "two.png"
+    }
     (out / "public/figures/mine.png").unlink()
     make(out=out)
-    assert set(manifest.read(out / "public")) == {"mine.png"} and [p.name for p in (out / "embed/01_a").iterdir()] == ["mine.txt"]
+    assert set(manifest.read(out / "public")) == {"mine.png"} and [p.name for p in (out / "embed/01_a").iterdir()] == [
+        "mine.txt"
+    ]
 
 
 def test_elsewhere_with_threads_that_do_not_depend_on_the_number_of_notebooks(tmp_path, make, monkeypatch):
@@ -274,11 +321,18 @@ def test_elsewhere_with_threads_that_do_not_depend_on_the_number_of_notebooks(tm
 
 def test_a_figure_that_is_not_whose_it_says(tmp_path):
     def verify(source, tag="one", **entry):
-        manifest.write_json(tmp_path / "manifest.json", {"figures": {"one.png": dict(notebook="01_a", cell="one") | entry}})
+        manifest.write_json(
+            tmp_path / "manifest.json", {"figures": {"one.png": dict(notebook="01_a", cell="one") | entry}}
+        )
         execute.verify("01_a", new_notebook(cells=[new_code_cell(source, metadata={"tags": [tag]})]), tmp_path)
 
     verify(ONE)
-    for wrong in (dict(source=ONE, tag="two"), dict(source=TWO), dict(source=ONE, cell="two"), dict(source=ONE, notebook="02_b")):
+    for wrong in (
+        dict(source=ONE, tag="two"),
+        dict(source=TWO),
+        dict(source=ONE, cell="two"),
+        dict(source=ONE, notebook="02_b"),
+    ):
         with pytest.raises(SdscopeError, match="^01_a: one.png was not saved by a cell tagged '(one|two)'$"):
             verify(**wrong)
 
@@ -307,14 +361,24 @@ def test_what_cannot_be(tmp_path, make):
     with pytest.raises(SdscopeError, match="^cannot write .*file/.build: Not a directory$"):
         make(out=tmp_path / "file")
     (tmp_path / ".build").mkdir(exist_ok=True)
-    with FileLock(tmp_path / ".build" / "lock"), pytest.raises(SdscopeError, match="another command makes or checks the figures in"):
+    with (
+        FileLock(tmp_path / ".build" / "lock"),
+        pytest.raises(SdscopeError, match="another command makes or checks the figures in"),
+    ):
         make()
     assert executed(tmp_path) == [] and files(tmp_path) == {}
 
 
 def test_parameters_of_the_command(monkeypatch):
     words = ["steps=20", "prompt=a castle: night=dark", "guidance=7.5", "size=null", "negative_prompt="]
-    values = {"model": "sd15", "steps": 20, "prompt": "a castle: night=dark", "guidance": 7.5, "size": None, "negative_prompt": ""}
+    values = {
+        "model": "sd15",
+        "steps": 20,
+        "prompt": "a castle: night=dark",
+        "guidance": 7.5,
+        "size": None,
+        "negative_prompt": "",
+    }
     assert cli.notebook_parameters("sd15", words) == values
     with pytest.raises(SdscopeError, match="write NAME=VALUE"):
         cli.notebook_parameters(None, ["steps"])
@@ -325,9 +389,9 @@ def test_a_run_is_shared_by_notebooks_at_the_same_time(tmp_path, make, lines, ti
     for name in ("01_a", "02_b"):
         notebook(
             tmp_path, name,
-            f'from sdscope import StableDiffusion, figures\nmodel, steps, guidance, size = "{tiny_folder}", 2, 5.0, None',
+            f'from sdscope import StableDiffusion, figures\nfrom sdscope.publish import saver\nmodel, steps, guidance, size = "{tiny_folder}", 2, 5.0, None',
             'settings = dict(prompt="a", negative_prompt="", seed=seed, steps=steps, guidance=guidance, size=size, model=model)',
-            f'pipe = StableDiffusion.from_pretrained(model, device="cpu")\nrun, save = figures.Runs(pipe), figures.saver(NAME, **settings)\nt = run("a", seed, steps, guidance)',
+            'pipe = StableDiffusion.from_pretrained(model, device="cpu")\nrun, save = figures.Runs(pipe), saver(NAME, **settings)\nt = run("a", seed, steps, guidance)',
             f'# ship{name}\nfig = figures.Picture(t.pictures[0])\nsave(fig, "ship{name}.png", alt="a")',
         )  # fmt: skip
     make(jobs=2)

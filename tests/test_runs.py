@@ -75,7 +75,11 @@ def test_any_other_argument_is_another_run(pipe, folder, changes):
 def test_a_scheduler_is_known_by_class_and_config(pipe, folder):
     run, own, config = figures.Runs(pipe), pipe.scheduler, pipe.scheduler.config
     euler = lambda **changes: EulerDiscreteScheduler.from_config(config | changes)
-    seen = [run(**SHIP), run(**SHIP, scheduler=euler()), run(**SHIP, scheduler=PNDMScheduler.from_config(config | dict(skip_prk_steps=True)))]
+    seen = [
+        run(**SHIP),
+        run(**SHIP, scheduler=euler()),
+        run(**SHIP, scheduler=PNDMScheduler.from_config(config | dict(skip_prk_steps=True))),
+    ]
     seen.append(run(**SHIP, scheduler=euler(timestep_spacing="trailing")))
     assert len({t.image.numpy().tobytes() for t in seen}) == 4
     assert run(**SHIP, scheduler=euler()) is seen[1] and pipe.scheduler is own
@@ -93,7 +97,11 @@ def test_a_scheduler_of_the_notebook_is_not_kept(pipe, folder):
 def test_what_the_pipe_is_belongs_to_the_run(pipe, tiny, monkeypatch):
     first = runs.fingerprint(pipe)
     assert first == runs.fingerprint(tiny)
-    for weight in (pipe.unet.conv_in.bias.data, pipe.vae.decoder.conv_out.weight.data, next(pipe.text_encoder.parameters()).data):
+    for weight in (
+        pipe.unet.conv_in.bias.data,
+        pipe.vae.decoder.conv_out.weight.data,
+        next(pipe.text_encoder.parameters()).data,
+    ):
         was = weight.clone()
         weight.view(-1)[-1] += 1e-3
         assert runs.fingerprint(pipe) != first
@@ -144,5 +152,7 @@ def test_the_runs_asked_for_last_have_room(tmp_path, monkeypatch):
             (tmp_path / f"{name}.{suffix}").write_bytes(bytes(100))
         os.utime(tmp_path / f"{name}.safetensors", (1000 - age, 1000 - age))
     runs.tidy(tmp_path)
-    assert {p.name for p in tmp_path.iterdir()} == {f"{name}.{suffix}" for name in "ab" for suffix in ("safetensors", "lock")}
+    assert {p.name for p in tmp_path.iterdir()} == {
+        f"{name}.{suffix}" for name in "ab" for suffix in ("safetensors", "lock")
+    }
     runs.tidy(tmp_path / "none")

@@ -37,7 +37,9 @@ def test_step_equals_diffusers(prediction_type, set_alpha_to_one, steps):
 ZERO = dict(rescale_betas_zero_snr=True, timestep_spacing="trailing")  # arXiv:2305.08891, as published with 2.x
 
 
-@pytest.mark.parametrize("changes", [ZERO, dict(timestep_spacing="linspace"), dict(num_train_timesteps=37, **ZERO)], ids=str)
+@pytest.mark.parametrize(
+    "changes", [ZERO, dict(timestep_spacing="linspace"), dict(num_train_timesteps=37, **ZERO)], ids=str
+)
 def test_any_number_of_steps_visits_the_times_of_diffusers(changes):
     """But for one time too many that "trailing" has there for some numbers: -1, which is no time"""
     reference, ddim = pair(**changes)

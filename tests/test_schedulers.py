@@ -134,7 +134,10 @@ class SeededNoise(DDIM):
 
     def step(self, model_output, timestep, sample):
         prev_sample, pred_x0 = super().step(model_output, timestep, sample)
-        noise = [torch.randn(x.shape, generator=torch.Generator().manual_seed(s)) for x, s in zip(sample, self.noise_sampler_seed)]
+        noise = [
+            torch.randn(x.shape, generator=torch.Generator().manual_seed(s))
+            for x, s in zip(sample, self.noise_sampler_seed)
+        ]
         return DDIMStep(prev_sample + 0.1 * torch.stack(noise), pred_x0)
 
 
@@ -156,12 +159,27 @@ LIMITS = [  # how many steps, and the line; None: it paints
     (DDIMScheduler, dict(timestep_spacing="trailing"), 1000, None),
     (PNDMScheduler, dict(skip_prk_steps=True), 1000, "steps must be a whole number from 1 to 999, not 1000"),
     (DPMSolverMultistepScheduler, LEADING, 1000, "steps must be a whole number from 1 to 999, not 1000"),
-    (DPMSolverMultistepScheduler, LEADING, 999, "after step 2, at time 999: the scheduler divided by zero; take fewer steps"),
-    (DDIMScheduler, ZERO_SNR, 5, "after step 1, at time 999: the scheduler divided by zero; .* needs a model of v_prediction"),
+    (
+        DPMSolverMultistepScheduler,
+        LEADING,
+        999,
+        "after step 2, at time 999: the scheduler divided by zero; take fewer steps",
+    ),
+    (
+        DDIMScheduler,
+        ZERO_SNR,
+        5,
+        "after step 1, at time 999: the scheduler divided by zero; .* needs a model of v_prediction",
+    ),
     (EulerDiscreteScheduler, LEADING, 1000, None),
     (EulerDiscreteScheduler, {}, 1001, "steps must be a whole number from 1 to 1000, not 1001"),
     (LCMScheduler, {}, 51, "steps must be a whole number from 1 to 50, not 51"),
-    (FlowMatchEulerDiscreteScheduler, {}, 5, "FlowMatchEulerDiscreteScheduler is no scheduler for .* has no init_noise_sigma, scale_model_input: take"),
+    (
+        FlowMatchEulerDiscreteScheduler,
+        {},
+        5,
+        "FlowMatchEulerDiscreteScheduler is no scheduler for .* has no init_noise_sigma, scale_model_input: take",
+    ),
     (FlowMatchHeunDiscreteScheduler, {}, 5, "FlowMatchHeunDiscreteScheduler is no scheduler for"),
 ]
 

@@ -1,4 +1,5 @@
-"""Every setting of a model's JSON files is read as diffusers reads it, has no effect there either, or is refused by name."""
+"""Every setting of a model's JSON files is read as diffusers reads it, has no effect there either, or is refused by
+name."""
 
 import inspect
 import itertools
@@ -23,8 +24,8 @@ from sdscope import scheduler as ours_scheduler
 from sdscope import unet as ours_unet
 from sdscope import vae as ours_vae
 from sdscope.loading.checkpoint import check_settings, load_scheduler
-from sdscope.scheduler import DDIM
 from sdscope.loading.settings import SCHEDULER, TEXT_ENCODER, UNET, VAE, settle
+from sdscope.scheduler import DDIM
 from sdscope.unet import UNet2DConditionModel
 from sdscope.vae import AutoencoderKL
 
@@ -49,7 +50,9 @@ def arguments(kind):
 
 
 def test_the_classes_are_those_that_are_meant():
-    assert {"PNDMScheduler", "EulerDiscreteScheduler", "DPMSolverMultistepScheduler"} <= {k.__name__ for k in SCHEDULERS}
+    assert {"PNDMScheduler", "EulerDiscreteScheduler", "DPMSolverMultistepScheduler"} <= {
+        k.__name__ for k in SCHEDULERS
+    }
     assert len(arguments(ReferenceUNet)) > 40 and len(arguments(CLIPTextConfig)) > 15
 
 
@@ -388,7 +391,11 @@ FIT = [
     ("vae", dict(latent_channels=8), "in_channels 4, out_channels 4, latent_channels 8: for text to image"),
     ("unet", dict(cross_attention_dim=64), "cross_attention_dim 64 is not the text encoder's hidden_size 32"),
     ("text_encoder", dict(hidden_size=64), "cross_attention_dim 32 is not the text encoder's hidden_size 64"),
-    ("text_encoder", dict(num_attention_heads=3), "num_attention_heads is 3, which does not divide a hidden_size of 32"),
+    (
+        "text_encoder",
+        dict(num_attention_heads=3),
+        "num_attention_heads is 3, which does not divide a hidden_size of 32",
+    ),
     ("unet", dict(attention_head_dim=3), "3 does not divide 16 channels"),
     ("unet", dict(attention_head_dim=[1, 2]), "attention_head_dim has 2 entries, block_out_channels 4"),
     ("unet", dict(down_block_types=["DownBlock2D"]), "down_block_types has 1 entries, block_out_channels 4"),
@@ -451,12 +458,20 @@ def test_old_and_short_files_are_read_as_diffusers_reads_them(folder, caplog, pa
     assert paint_both(ours, theirs) == ((96, 32) if change.get("sample_size") == [4, 12] else (64, 64))
 
 
-@pytest.mark.parametrize("version, side", [("0.2.2", 64), ("0.8.1", 64), ("0.9.0.dev0", 8), ("0.10.0", 8), ("1.0", 8), (None, 8)])
+@pytest.mark.parametrize(
+    "version, side", [("0.2.2", 64), ("0.8.1", 64), ("0.9.0.dev0", 8), ("0.10.0", 8), ("1.0", 8), (None, 8)]
+)
 def test_the_size_of_an_old_unet(folder, caplog, version, side):
-    edit(folder, "unet", [] if version else ["_diffusers_version"], **{"_diffusers_version": version} if version else {})
+    edit(
+        folder, "unet", [] if version else ["_diffusers_version"], **{"_diffusers_version": version} if version else {}
+    )
     ours, theirs = load_both(folder)
     assert ours.sides == [8 * side, 8 * side] and theirs.unet.config.sample_size == ours.unet.config.sample_size == side
-    lines = ["unet/config.json is of an old version, its sample_size is 8: 64 is taken, as by diffusers"] if side == 64 else []
+    lines = (
+        ["unet/config.json is of an old version, its sample_size is 8: 64 is taken, as by diffusers"]
+        if side == 64
+        else []
+    )
     told = [record.getMessage() for record in caplog.records if record.name == "sdscope"]
     assert [message.removeprefix(f"{folder}/") for message in told] == lines
 
@@ -492,9 +507,48 @@ def test_files_of_other_schedulers(kind, tmp_path):
 
 # ---- any JSON in any field
 
-VALUES = """null true false 0 1 -1 3 8 64 -3 2147483648 1e999 -1e999 NaN 0.5 -0.5 1e-5 1e300 100000000000000000000000000
-"" "0" "silu" "gelu" "é\\n\\u0000" "\\ud800" "linear" "v_prediction" [] [0] [8,8] [16,32,32,32] [1,2,2,2] [null] ["a","b"] [[]]
-["DownBlock2D","DownBlock2D","DownBlock2D","DownBlock2D"] ["UpBlock2D"] {} {"a":1} {"0":[]}""".split()
+VALUES = [
+    "null",
+    "true",
+    "false",
+    "0",
+    "1",
+    "-1",
+    "3",
+    "8",
+    "64",
+    "-3",
+    "2147483648",
+    "1e999",
+    "-1e999",
+    "NaN",
+    "0.5",
+    "-0.5",
+    "1e-5",
+    "1e300",
+    "100000000000000000000000000",
+    '""',
+    '"0"',
+    '"silu"',
+    '"gelu"',
+    '"é\\n\\u0000"',
+    '"\\ud800"',
+    '"linear"',
+    '"v_prediction"',
+    "[]",
+    "[0]",
+    "[8,8]",
+    "[16,32,32,32]",
+    "[1,2,2,2]",
+    "[null]",
+    '["a","b"]',
+    "[[]]",
+    '["DownBlock2D","DownBlock2D","DownBlock2D","DownBlock2D"]',
+    '["UpBlock2D"]',
+    "{}",
+    '{"a":1}',
+    '{"0":[]}',
+]
 CASES = 300
 
 
@@ -502,8 +556,12 @@ def damages():
     """(part, name, JSON): every setting that is not free, then any, with values of every kind"""
     draw = random.Random(0)
     names = [(part, name) for part, (table, _) in CLASSES.items() for name in [*table.read, *table.only]]
-    free = [(part, name) for part, (table, _) in CLASSES.items() for name in [*sorted(table.free), "never_heard_of", ""]]
-    rows = itertools.chain(names, names, (draw.choice(names if draw.random() < 0.8 else free) for _ in itertools.count()))
+    free = [
+        (part, name) for part, (table, _) in CLASSES.items() for name in [*sorted(table.free), "never_heard_of", ""]
+    ]
+    rows = itertools.chain(
+        names, names, (draw.choice(names if draw.random() < 0.8 else free) for _ in itertools.count())
+    )
     return [(*row, draw.choice(VALUES)) for row in itertools.islice(rows, CASES)]
 
 
@@ -514,7 +572,7 @@ def test_any_json_in_any_field(tiny_folder, tmp_path):
     whole = {part: path.read_text() for part, path in paths.items()}
     for part, name, value in damages():
         config = {key: json.dumps(entry) for key, entry in json.loads(whole[part]).items()} | {name: value}
-        paths[part].write_text("{%s}" % ", ".join(f"{json.dumps(key)}: {entry}" for key, entry in config.items()))
+        paths[part].write_text("{" + ", ".join(f"{json.dumps(key)}: {entry}" for key, entry in config.items()) + "}")
         said = refusal(folder)
         if said is None:
             try:

@@ -99,7 +99,8 @@ def test_multiply_adds_by_hand():
 
 
 def test_without_guidance_from_the_literature():
-    """339 G multiply-adds for one 512 px call of 1.5 are told everywhere: layers alone, attention's products left out"""
+    """339 G multiply-adds for one 512 px call of 1.5 are told everywhere: layers alone, attention's products left
+    out"""
     unet, _ = build("sd15")
     with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
         unet(torch.empty(1, 4, 64, 64), 1, torch.empty(1, 77, 768))
@@ -125,7 +126,9 @@ def test_a_folder_needs_its_configurations_alone(tiny_folder, tmp_path):
 
 def test_a_hub_id_needs_its_configurations_alone(tiny_folder, monkeypatch):
     asked = []
-    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda hub_id, **options: asked.append((hub_id, options)) or tiny_folder)
+    monkeypatch.setattr(
+        "huggingface_hub.snapshot_download", lambda hub_id, **options: asked.append((hub_id, options)) or tiny_folder
+    )
     assert shapes("owner/name") == shapes(tiny_folder)
     ((hub_id, options),) = asked
     assert hub_id == "owner/name" and not any("safetensors" in name for name in options["allow_patterns"])
@@ -163,7 +166,10 @@ def test_json(run):
     status, out, _ = run("shapes", "postcard", "--size", "64", "--json")
     ledgers = json.loads(out)
     assert status == 0
-    expected = {part: [dict(row._asdict(), shape=list(row.shape)) for row in rows] for part, rows in shapes("postcard", 64).items()}
+    expected = {
+        part: [dict(row._asdict(), shape=list(row.shape)) for row in rows]
+        for part, rows in shapes("postcard", 64).items()
+    }
     assert ledgers == expected
 
 

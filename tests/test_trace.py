@@ -33,11 +33,10 @@ from safetensors.torch import save_file
 
 import sdscope.trace
 from sdscope import SdscopeError, StableDiffusion
-from sdscope.trace import hooks, record
 from sdscope.loading.models import KNOWN
-from sdscope.trace.record import END, START, Tokens, cutter
-from sdscope.trace import Trace, predicted_x0, trace
+from sdscope.trace import Trace, hooks, predicted_x0, record, trace
 from sdscope.trace.hooks import STAGE_CHANNELS, told_x0
+from sdscope.trace.record import END, START, Tokens, cutter
 from sdscope.unet import UNet2DConditionModel as OurUNet
 from sdscope.vae import AutoencoderKL
 
@@ -76,14 +75,14 @@ def theirs():
     return pipe
 
 
-def hooks(pipe):
+def hooks_of(pipe):
     parts = (pipe.text_encoder, pipe.unet, pipe.vae)
     kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_forward_hooks_with_kwargs")
     return sum(len(getattr(m, kind)) for part in parts for m in part.modules() for kind in kinds)
 
 
 def assert_untouched(pipe):
-    assert hooks(pipe) == 0
+    assert hooks_of(pipe) == 0
     assert not {"step", "set_timesteps"} & set(vars(pipe.scheduler))
     assert "decode" not in vars(pipe.vae)
 
@@ -292,7 +291,7 @@ def test_nothing_is_left_after_an_exception(tiny):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt), trace(tiny, attention="mean", features=True):
-        assert hooks(tiny) > 0
+        assert hooks_of(tiny) > 0
         run(tiny, callback=fail)
     assert_untouched(tiny)
 
@@ -514,7 +513,9 @@ def test_pictures_that_are_decoded_in_parts(theirs, option):
     if option == "enable_slicing":  # the first picture's
         assert torch.equal(t.vae.stages["conv_out"], t.image[0]) and t.vae.shapes["conv_out"] == (1, 3, 96, 80)
     else:
-        with pytest.raises(SdscopeError, match="no part 'conv_out' of the decoder: nothing was decoded, or only in tiles"):
+        with pytest.raises(
+            SdscopeError, match="no part 'conv_out' of the decoder: nothing was decoded, or only in tiles"
+        ):
             t.vae.stages["conv_out"]
 
 
@@ -541,7 +542,7 @@ def test_nothing_of_an_earlier_run_stays(tiny):
         tiny.denoise(tiny.get_latents(1, 64, 64, 7), embeds, 2)
     assert len(t.steps) == 2 and t.vae.stages == {} and t.tokens.cond[0].words()[1][0] == "ship"
     with pytest.raises(SdscopeError, match="no pictures: what the last step gave"):
-        t.pictures
+        _ = t.pictures
 
 
 def test_shapes_of_the_unet_are_measured(traced):
@@ -632,7 +633,21 @@ def test_words_are_found_as_people_write_them():
     text = "hot</w> -</w> air</w> bal loon</w> ,</w> ca f Ã ©</w> 1</w> 9</w> s</w> '</w> ca t</w> 's</w>"
     strings = [START, *text.split(), "bal", "loon</w>", *[END] * 57]
     tokens = Tokens(list(range(77)), strings, cutter(tiny_text()[0]))
-    assert [w for w, _ in tokens.words()] == "hot - air balloon , café 1 9 s ' cat 's balloon".split()
+    assert [w for w, _ in tokens.words()] == [
+        "hot",
+        "-",
+        "air",
+        "balloon",
+        ",",
+        "café",
+        "1",
+        "9",
+        "s",
+        "'",
+        "cat",
+        "'s",
+        "balloon",
+    ]
     found = {"Hot-air balloon": [1, 2, 3, 4, 5], "balloon": [4, 5, 18, 19], "café": [7, 8, 9, 10]}
     found |= {"19s": [11, 12, 13], "cat's": [15, 16, 17], "air  balloon": [3, 4, 5], "-": [2]}
     found |= {START: [0], END: [20], 3: [3], 76: [76], np.int64(3): [3]}
@@ -722,7 +737,9 @@ def test_a_prompt_that_was_encoded_outside(tiny):
         tiny.denoise(latents, embeds, 1)
     assert t.tokens.cond == [None] and t.embeddings.layers == {}
     assert t.attention[3].shape == (8, 8)
-    with pytest.raises(SdscopeError, match="encoded outside of the trace, or its embeddings were changed: ask for a pos"):
+    with pytest.raises(
+        SdscopeError, match="encoded outside of the trace, or its embeddings were changed: ask for a pos"
+    ):
         t.attention["ship"]
     with pytest.raises(SdscopeError, match="no position -1: the prompt has 77, 0 to 76"):
         t.attention[-1]
@@ -874,7 +891,8 @@ def test_what_is_no_trace_is_refused(tmp_path, tiny_folder, tiny, traced):
 
 
 def test_a_trace_that_was_changed_is_refused_in_one_line(tmp_path, tiny):
-    """Other metadata, with a hash and without; each of its parts left out or another; each tensor left out or another."""
+    """Other metadata, with a hash and without; each of its parts left out or another; each tensor left out or
+    another."""
     with trace(tiny, attention="mean", features=True) as t:
         run(tiny, num_inference_steps=1)
     (path := tmp_path / "run.safetensors").touch()
@@ -899,7 +917,9 @@ def test_a_trace_that_cannot_be_written_leaves_what_was_there(tmp_path, traced, 
     path = tmp_path / "run.safetensors"
     path.write_text("before")
     for place in (tmp_path / "no folder" / "run", path / "run", tmp_path):
-        with pytest.raises(SdscopeError, match="^cannot write .*: (No such file or directory|Not a directory|it is a folder)$"):
+        with pytest.raises(
+            SdscopeError, match="^cannot write .*: (No such file or directory|Not a directory|it is a folder)$"
+        ):
             traced.save(place)
 
     def full(tensors, part, metadata):

@@ -1,4 +1,5 @@
 """Training Postcard: a loop that can be killed, processes that agree, every stage once, the judge, the evaluation."""
+
 import json
 import os
 import re
@@ -20,16 +21,20 @@ from torch import nn
 from transformers import CLIPTokenizer
 
 from sdscope import SdscopeError, StableDiffusion, figures
-from sdscope.postcard.training import data, evaluate as evaluation, run, train, diffusion as train_diffusion, text as train_text, vae as train_vae
-from sdscope.postcard.world.captions import prompt
+from sdscope.loading.weights import weights_sha256
+from sdscope.postcard.training import data, run, train
+from sdscope.postcard.training import diffusion as train_diffusion
+from sdscope.postcard.training import evaluate as evaluation
+from sdscope.postcard.training import text as train_text
+from sdscope.postcard.training import vae as train_vae
 from sdscope.postcard.training.evaluate import diversity, evaluate, frechet, wilson
 from sdscope.postcard.training.judge import Judge, verdict
 from sdscope.postcard.training.muon import Muon, orthogonal
 from sdscope.postcard.training.run import Length, Run
-from sdscope.postcard.world.scene import Scene, Thing, attributes
 from sdscope.postcard.training.tokenizer import train_tokenizer
+from sdscope.postcard.world.captions import prompt
+from sdscope.postcard.world.scene import Scene, Thing, attributes
 from sdscope.vae import AutoencoderKL
-from sdscope.loading.weights import weights_sha256
 
 
 class Fit(nn.Module):
@@ -51,7 +56,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(tmp_path, monkeypatch):
     Run(tmp_path / "whole", Fit(), length).go(batch)
 
     broken = Run(tmp_path / "broken", Fit(), length)
-    monkeypatch.setattr(run, "SAVE_EVERY", -1)                 # a checkpoint after every step
+    monkeypatch.setattr(run, "SAVE_EVERY", -1)  # a checkpoint after every step
 
     def killed(rng, done):
         if done >= 0.5:
@@ -115,12 +120,20 @@ def test_muon_turns_every_direction_at_the_same_pace():
 
 def test_who_is_trained_by_which_optimizer():
     from sdscope.unet import UNet2DConditionModel
-    model = UNet2DConditionModel(train_diffusion.UNET_CONFIG | dict(block_out_channels=[16] * 4, attention_head_dim=[1] * 4))
+
+    model = UNet2DConditionModel(
+        train_diffusion.UNET_CONFIG | dict(block_out_channels=[16] * 4, attention_head_dim=[1] * 4)
+    )
     muon, adamw = run.optimizers_of(model, 1e-3)
     names = {id(p): name for name, p in model.named_parameters()}
-    by_muon, by_adamw = ({names[id(p)] for group in optimizer.param_groups for p in group["params"]} for optimizer in (muon, adamw))
+    by_muon, by_adamw = (
+        {names[id(p)] for group in optimizer.param_groups for p in group["params"]} for optimizer in (muon, adamw)
+    )
     assert not by_muon & by_adamw and by_muon | by_adamw == set(names.values())
-    assert "mid_block.resnets.0.conv1.weight" in by_muon and {"conv_in.weight", "conv_out.weight", "conv_norm_out.weight"} <= by_adamw
+    assert (
+        "mid_block.resnets.0.conv1.weight" in by_muon
+        and {"conv_in.weight", "conv_out.weight", "conv_norm_out.weight"} <= by_adamw
+    )
 
 
 TWO = """
@@ -145,17 +158,35 @@ Run(Path(sys.argv[1]), Fit(), Length(100, 4, 5e-2)).go(batch)
 def test_two_processes_do_what_one_does(tmp_path):
     (tmp_path / "two.py").write_text(TWO)
     env = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "0", "--rdzv_backend", "c10d", "--rdzv_endpoint", "localhost:0"]
+    launcher = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc_per_node",
+        "2",
+        "--master_port",
+        "0",
+        "--rdzv_backend",
+        "c10d",
+        "--rdzv_endpoint",
+        "localhost:0",
+    ]
     for command, name in (([sys.executable], "one"), (launcher, "two")):
-        done = subprocess.run([*command, str(tmp_path / "two.py"), str(tmp_path / name)], env=env, capture_output=True, text=True)
+        done = subprocess.run(
+            [*command, str(tmp_path / "two.py"), str(tmp_path / name)], env=env, capture_output=True, text=True
+        )
         assert done.returncode == 0, done.stderr[-3000:]
-    one, two = ([json.loads(line)["loss"] for line in (tmp_path / name / "log.jsonl").read_text().splitlines()] for name in ("one", "two"))
+    one, two = (
+        [json.loads(line)["loss"] for line in (tmp_path / name / "log.jsonl").read_text().splitlines()]
+        for name in ("one", "two")
+    )
     assert len(one) == 2 and one[0] > 1.5 * one[1]
     assert np.allclose(one, two, rtol=1e-2)  # rounding makes 0.0014; both seeing the same half, 0.6
     assert json.loads((tmp_path / "two" / "cost.json").read_text())["processes"] == 2
 
 
 # ---------------------------------------------------------------------------- data
+
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
@@ -187,9 +218,15 @@ def test_what_other_code_made_is_made_again_and_left_alone(tmp_path, monkeypatch
     monkeypatch.setattr(data, "CHUNK", 2)
     (tmp_path / "numbers-0-2.npy").write_bytes(b"before there were versions")
     for version in "v1", "v2":
-        made = data.made(tmp_path, "numbers-0", version, 2, lambda start: np.full(2, int(version[1])), None)
+        made = data.made(
+            tmp_path, "numbers-0", version, 2, lambda start, version=version: np.full(2, int(version[1])), None
+        )
         assert made.tolist() == [int(version[1])] * 2
-    assert {file.name for file in tmp_path.glob("*.npy")} == {"numbers-0-2.npy", "numbers-0-2.v1.npy", "numbers-0-2.v2.npy"}
+    assert {file.name for file in tmp_path.glob("*.npy")} == {
+        "numbers-0-2.npy",
+        "numbers-0-2.v1.npy",
+        "numbers-0-2.v2.npy",
+    }
     told = "numbers-0-2.npy{}: of another version of the code, so not used; can be removed"
     assert [message.rpartition("/")[2] for message in caplog.messages] == [told.format(""), told.format(" and 1 more")]
 
@@ -198,12 +235,19 @@ def test_a_version_is_that_of_all_that_decides(monkeypatch):
     """Of the modules, all that they import from here; of a module, what it does, not how it is written down."""
     folder = data.WORLD
     for modules in data.PAINTER, data.WRITER, data.LABELLER:
-        used = {name for module in modules for name in re.findall(r"^from \.(\w+) import", (folder / f"{module}.py").read_text(), re.M)}
+        used = {
+            name
+            for module in modules
+            for name in re.findall(r"^from \.(\w+) import", (folder / f"{module}.py").read_text(), re.M)
+        }
         assert used <= set(modules)
     first, read = data.version(data.PAINTER), Path.read_text
-    for change, same in (lambda text: text + "\n# a comment\n", True), (lambda text: text.replace("0.", "0.1", 1), False):
+    for change, same in (
+        (lambda text: text + "\n# a comment\n", True),
+        (lambda text: text.replace("0.", "0.1", 1), False),
+    ):
         data.source.cache_clear()
-        monkeypatch.setattr(Path, "read_text", lambda path, **options: change(read(path, **options)))
+        monkeypatch.setattr(Path, "read_text", lambda path, change=change, **options: change(read(path, **options)))
         assert (data.version(data.PAINTER) == first) is same
     data.source.cache_clear()
     assert len({data.version(["scene"]), data.version(["scene"], 1), data.version(["scene"], 2)}) == 3
@@ -233,7 +277,8 @@ def test_damaged_data_is_one_line(tmp_path, monkeypatch, damaged):
 
 
 def test_who_comes_while_it_is_made_waits(tmp_path, monkeypatch, capfd):
-    """Two ask at once: one makes it, the other waits; then both have it. A lock holds between threads as between processes."""
+    """Two ask at once: one makes it, the other waits; then both have it. A lock holds between threads as between
+    processes."""
     monkeypatch.setattr(data, "CHUNK", 2)
     made, found = [], []
 
@@ -242,7 +287,10 @@ def test_who_comes_while_it_is_made_waits(tmp_path, monkeypatch, capfd):
         time.sleep(0.1)
         return np.arange(start, start + 2)
 
-    both = [threading.Thread(target=lambda: found.append(data.made(tmp_path, "numbers-0", "v1", 6, make, None).tolist())) for _ in range(2)]
+    both = [
+        threading.Thread(target=lambda: found.append(data.made(tmp_path, "numbers-0", "v1", 6, make, None).tolist()))
+        for _ in range(2)
+    ]
     for thread in both:
         thread.start()
     for thread in both:
@@ -266,7 +314,10 @@ def test_a_full_disk_while_painting(tmp_path, monkeypatch):
     make = lambda start: np.arange(start, start + 2)
     with pytest.raises(SdscopeError, match="cannot write .*chunk-numbers-0-4.v1.npy: .* is the disk full"):
         data.made(tmp_path, "numbers-0", "v1", 6, make, None)
-    assert sorted(file.name for file in tmp_path.glob("*.npy")) == ["chunk-numbers-0-0.v1.npy", "chunk-numbers-0-2.v1.npy"]
+    assert sorted(file.name for file in tmp_path.glob("*.npy")) == [
+        "chunk-numbers-0-0.v1.npy",
+        "chunk-numbers-0-2.v1.npy",
+    ]
     room[0] = 1
     assert data.made(tmp_path, "numbers-0", "v1", 6, make, None).tolist() == [*range(6)]
 
@@ -294,7 +345,9 @@ def test_going_on_otherwise_is_said(tmp_path, capfd):
     for length in Length(2, 8, 0.1), Length(4, 8, 0.1), Length(6, 8, 0.05), Length(6, 4, 1.0):
         Run(tmp_path, Fit(), length).go(batch)
     told = capfd.readouterr().out.splitlines()
-    assert [line for line in told if "goes on" in line] == [f"{tmp_path} goes on from step 4 with lr 0.05, where it was 0.1"]
+    assert [line for line in told if "goes on" in line] == [
+        f"{tmp_path} goes on from step 4 with lr 0.05, where it was 0.1"
+    ]
 
 
 def test_a_model_is_saved_as_a_whole(tmp_path, monkeypatch):
@@ -303,7 +356,9 @@ def test_a_model_is_saved_as_a_whole(tmp_path, monkeypatch):
 
     def write(new, name, channels=train_diffusion.UNET_CONFIG["block_out_channels"]):
         (new / "unet").mkdir()
-        (new / "unet/config.json").write_text(json.dumps(train_diffusion.UNET_CONFIG | {"block_out_channels": channels, "name": name}))
+        (new / "unet/config.json").write_text(
+            json.dumps(train_diffusion.UNET_CONFIG | {"block_out_channels": channels, "name": name})
+        )
         if name == "broken":
             raise OSError(28, "No space left on device")
 
@@ -331,7 +386,9 @@ def test_a_model_is_saved_as_a_whole(tmp_path, monkeypatch):
 
 def test_pictures_and_their_labels_belong_together(tmp_path, monkeypatch):
     monkeypatch.setattr(data, "CHUNK", 4)
-    pictures, labels, ids = (make(tmp_path, 4, first=data.JUDGE) for make in (data.painted, data.labelled, data.captioned))
+    pictures, labels, ids = (
+        make(tmp_path, 4, first=data.JUDGE) for make in (data.painted, data.labelled, data.captioned)
+    )
     scene = data.scene_of(data.JUDGE + 2)
     assert pictures[2].tobytes() == data.paint(scene).tobytes()
     assert labels[2].tolist() == data.labels(scene)
@@ -345,12 +402,27 @@ def test_nothing_held_out_is_trained_on_or_missing_from_the_evaluation():
 
 # ---------------------------------------------------------------------------- the stages
 
+
 @pytest.fixture
 def tiny(monkeypatch):
     """Networks of next to nothing"""
-    for config, changes in ((train_vae.VAE_CONFIG, dict(block_out_channels=[8] * 4, norm_num_groups=4)),
-                            (train_diffusion.UNET_CONFIG, dict(block_out_channels=[8] * 4, norm_num_groups=4, attention_head_dim=[1] * 4, cross_attention_dim=16, layers_per_block=1)),
-                            (train_text.TEXT_CONFIG, dict(hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=1, projection_dim=16))):
+    for config, changes in (
+        (train_vae.VAE_CONFIG, dict(block_out_channels=[8] * 4, norm_num_groups=4)),
+        (
+            train_diffusion.UNET_CONFIG,
+            dict(
+                block_out_channels=[8] * 4,
+                norm_num_groups=4,
+                attention_head_dim=[1] * 4,
+                cross_attention_dim=16,
+                layers_per_block=1,
+            ),
+        ),
+        (
+            train_text.TEXT_CONFIG,
+            dict(hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=1, projection_dim=16),
+        ),
+    ):
         for key, value in changes.items():
             monkeypatch.setitem(config, key, value)
     monkeypatch.setattr(train_diffusion, "PROMPTS", train_diffusion.PROMPTS[:2])
@@ -358,19 +430,22 @@ def tiny(monkeypatch):
     for name in ("SIZES", "LARGE"):
         sizes = getattr(train_diffusion, name)
         for module in (train, train_diffusion):
-            monkeypatch.setattr(module, name, {size: 0.25 for size in list(sizes)[:2]})
+            monkeypatch.setattr(module, name, dict.fromkeys(list(sizes)[:2], 0.25))
 
 
 def test_every_stage_and_the_evaluation(tmp_path, tiny, monkeypatch):
     lengths = {name: Length(2, 4, 1e-3) for name in train.STAGES}
-    mine = [tmp_path / name for name in ("thesis.tex", "data/pictures.npy", "data/last.part", "diffusion/last.part", "vae/notes.txt")]
+    mine = [
+        tmp_path / name
+        for name in ("thesis.tex", "data/pictures.npy", "data/last.part", "diffusion/last.part", "vae/notes.txt")
+    ]
     for file in mine:
         file.parent.mkdir(exist_ok=True)
         file.write_text("mine")
     train.paint_all(tmp_path, 80)
     painted = {file.name for file in (tmp_path / "data").glob("*.npy")}
     train.train_all(tmp_path, 80, lengths)
-    assert {file.name for file in (tmp_path / "data").glob("*.npy")} == painted                # nothing was missing
+    assert {file.name for file in (tmp_path / "data").glob("*.npy")} == painted  # nothing was missing
     for name in train.STAGES:
         assert json.loads((tmp_path / name / "cost.json").read_text())["steps"] == 2
     sheet = Image.open(tmp_path / "diffusion" / "sheet-000002.png")
@@ -379,7 +454,10 @@ def test_every_stage_and_the_evaluation(tmp_path, tiny, monkeypatch):
         story, sheets = figures.childhood(tmp_path / model, side)
         assert story["vae"]["steps"] == 2 and story[stage]["sheets"] == [*sheets] == [0, 2]
         assert [picture.size for picture in sheets[2][:2]] == [(side, side)] * 2
-        assert StableDiffusion.from_pretrained(tmp_path / model)("a ship", seed=1, num_inference_steps=1).size == (side, side)
+        assert StableDiffusion.from_pretrained(tmp_path / model)("a ship", seed=1, num_inference_steps=1).size == (
+            side,
+            side,
+        )
 
     scenes, real = {prompt(scene): scene for scene in data.held_out_scenes(3)}, evaluation.generated
 
@@ -387,8 +465,11 @@ def test_every_stage_and_the_evaluation(tmp_path, tiny, monkeypatch):
         """At guidance 1 as good as the painter itself, at 5 always the same picture; with fewer steps the real model"""
         if steps:
             return real(pipe, prompts, scale, seeds, *steps)
-        another = len({*prompts}) < len(prompts)               # several pictures of one scene
-        asked = [replace(scenes[text], seed=scenes[text].seed + (1 + k) * another) for text, k in zip(prompts, seeds, strict=True)]
+        another = len({*prompts}) < len(prompts)  # several pictures of one scene
+        asked = [
+            replace(scenes[text], seed=scenes[text].seed + (1 + k) * another)
+            for text, k in zip(prompts, seeds, strict=True)
+        ]
         return [data.paint(scene, pipe.size, pipe.size) for scene in (asked if scale == 1 else asked[:1] * len(asked))]
 
     monkeypatch.setattr(evaluation, "generated", painter_or_parrot)
@@ -414,7 +495,7 @@ def test_every_stage_and_the_evaluation(tmp_path, tiny, monkeypatch):
 
 
 def test_every_prompt_is_painted_once_with_its_own_seed():
-    """"At the first try", in batches"""
+    """ "At the first try", in batches"""
     asked = []
     pipe = lambda prompts, **options: asked.append((prompts, options)) or [p.upper() for p in prompts]
     assert evaluation.generated(pipe, ["a", "b", "c"], 7.5, range(5, 8), 10, batch=2) == ["A", "B", "C"]
@@ -458,10 +539,15 @@ def test_centring_the_latents_leaves_pictures_as_they_are():
 
 def test_what_is_saved_opens_in_diffusers_and_here(tmp_path):
     from diffusers import StableDiffusionPipeline
+
     train_tokenizer(tmp_path / "made", captions=500)
     tokenizer = CLIPTokenizer.from_pretrained(tmp_path / "made")
     torch.manual_seed(0)
-    parts = tokenizer, train_text.new_text_encoder(tokenizer).eval(), train_diffusion.UNet2DConditionModel(train_diffusion.UNET_CONFIG).eval()
+    parts = (
+        tokenizer,
+        train_text.new_text_encoder(tokenizer).eval(),
+        train_diffusion.UNet2DConditionModel(train_diffusion.UNET_CONFIG).eval(),
+    )
     vae = AutoencoderKL(train_vae.VAE_CONFIG | {"scaling_factor": 0.5}).eval()
     folder = tmp_path / "model"
     train_diffusion.save_model(folder, *parts, vae)
@@ -470,17 +556,24 @@ def test_what_is_saved_opens_in_diffusers_and_here(tmp_path):
     ours = StableDiffusion.from_pretrained(folder)("a ship", seed=3, num_inference_steps=2)
     theirs = StableDiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32)
     theirs.set_progress_bar_config(disable=True)
-    picture = theirs("a ship", generator=torch.Generator().manual_seed(3), num_inference_steps=2, guidance_scale=5.0).images[0]
+    picture = theirs(
+        "a ship", generator=torch.Generator().manual_seed(3), num_inference_steps=2, guidance_scale=5.0
+    ).images[0]
     assert isinstance(ours, Image.Image) and ours.tobytes() == picture.tobytes()
 
 
 # ---------------------------------------------------------------------------- the judge
 
+
 def test_a_judge_can_learn(monkeypatch):
     """It tells the pictures of a small batch apart after a few steps."""
     from sdscope.postcard.training.judge import JudgeLoss
+
     torch.manual_seed(0)
-    scenes = [Scene("sea", "day", "clear", "vector", (Thing("ship", "red", 1, "left"),), 1), Scene("snow", "night", "clear", "vector", (Thing("cat", "blue", 1, "right"),), 2)]
+    scenes = [
+        Scene("sea", "day", "clear", "vector", (Thing("ship", "red", 1, "left"),), 1),
+        Scene("snow", "night", "clear", "vector", (Thing("cat", "blue", 1, "right"),), 2),
+    ]
     pictures = train_vae.to_tensor(np.stack([np.asarray(data.paint(scene)) for scene in scenes]))
     labels = torch.tensor([data.labels(scene) for scene in scenes])
     losses = JudgeLoss()
@@ -497,9 +590,16 @@ def test_a_judge_can_learn(monkeypatch):
 PAIR = Scene("sea", "day", "clear", "oil", (Thing("house", "red", 1, "left"), Thing("ship", "blue", 1, "right")))
 
 
-@pytest.mark.parametrize("change, wrong", [
-    ({}, set()), ({"first colour": "blue", "second colour": "red"}, {"binding"}), ({"second": "cat"}, {"pair", "left and right", "binding"}),
-    ({"first": "ship", "first colour": "blue", "second": "house", "second colour": "red"}, {"left and right"}), ({"time": "night"}, {"time"})])
+@pytest.mark.parametrize(
+    "change, wrong",
+    [
+        ({}, set()),
+        ({"first colour": "blue", "second colour": "red"}, {"binding"}),
+        ({"second": "cat"}, {"pair", "left and right", "binding"}),
+        ({"first": "ship", "first colour": "blue", "second": "house", "second colour": "red"}, {"left and right"}),
+        ({"time": "night"}, {"time"}),
+    ],
+)
 def test_verdicts_on_two_things(change, wrong):
     answers = verdict(PAIR, attributes(PAIR) | change)
     assert {name for name, right in answers.items() if not right} == wrong
@@ -509,7 +609,14 @@ def test_verdicts_on_two_things(change, wrong):
 def test_verdicts_on_one():
     three = Scene("sea", "day", "clear", "pencil", (Thing("house", "red", 3),))
     read = attributes(three) | {"first colour": "blue", "side": "left", "count": 2}
-    assert verdict(three, read) == {"place": True, "time": True, "weather": True, "style": True, "subject": True, "count": False}
+    assert verdict(three, read) == {
+        "place": True,
+        "time": True,
+        "weather": True,
+        "style": True,
+        "subject": True,
+        "count": False,
+    }
     assert verdict(three, read | {"second": "cat"})["subject"] is False
     one = Scene("sea", "day", "clear", "oil", (Thing("house", "red", 1, "left"),))
     answers = verdict(one, attributes(one) | {"first colour": "blue"})

@@ -65,9 +65,7 @@ def test_gradients_equal_diffusers():
 
 def test_full_size():
     """Stable Diffusion 1.5 and 2.1 by shape alone, with no weights: the published sizes."""
-    sd2 = dict(
-        attention_head_dim=[5, 10, 20, 20], cross_attention_dim=1024, use_linear_projection=True
-    )
+    sd2 = dict(attention_head_dim=[5, 10, 20, 20], cross_attention_dim=1024, use_linear_projection=True)
     for config, parameters in ({}, 859_520_964), (sd2, 865_910_724):
         with torch.device("meta"):
             unet = UNet2DConditionModel(config)

@@ -95,7 +95,11 @@ def test_what_the_unet_shows_is_what_a_trace_records(postcard, exported):
     with trace(postcard, attention="heads", features=True) as t:
         postcard("a ship", height=64, width=96, num_inference_steps=1, seed=3)
     step, call = t.steps[0], open_graph(exported[0], "unet.onnx")
-    inputs = torch.cat([step.latents] * 2), torch.full((2,), float(step.t)), torch.cat([t.embeddings.uncond, t.embeddings.cond])
+    inputs = (
+        torch.cat([step.latents] * 2),
+        torch.full((2,), float(step.t)),
+        torch.cat([t.embeddings.uncond, t.embeddings.cond]),
+    )
     outputs = call(**dict(zip(["sample", "timestep", "encoder_hidden_states"], inputs)))
     assert_close(outputs.pop("noise_pred")[1], step.noise_cond[0])
     expected = {f"features.{part}": x for part, x in step.features.items()}
@@ -139,11 +143,16 @@ def test_a_whole_picture(postcard, exported, size):
         config, conv_in = postcard.unet.config, postcard.unet.conv_in
 
         def __call__(self, sample, t, embeds):
-            return predict(sample=sample, timestep=t.float().expand(len(sample)), encoder_hidden_states=embeds)["noise_pred"]
+            return predict(sample=sample, timestep=t.float().expand(len(sample)), encoder_hidden_states=embeds)[
+                "noise_pred"
+            ]
 
     pipe = OfGraphs(postcard.tokenizer, postcard.text_encoder, Unet(), postcard.vae, postcard.scheduler)
     call = dict(negative_prompt="night", height=size[0], width=size[1], num_inference_steps=10, seed=42)
-    assert psnr(pipe("a red ship at sunrise, watercolor", **call), postcard("a red ship at sunrise, watercolor", **call)) >= 40
+    assert (
+        psnr(pipe("a red ship at sunrise, watercolor", **call), postcard("a red ship at sunrise, watercolor", **call))
+        >= 40
+    )
 
 
 def test_weights_have_16_bits(exported):
@@ -181,7 +190,9 @@ def test_what_no_export_made_stays(run, exported, tmp_path):  # noqa: F811
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     for name, foreign in ("mine", "sub"), ("added", "thesis.tex"), ("changed", "tokenizer.json"):
         status, out, err = run("export-web", "-o", name, "--model", "no such model")  # said before it is looked for
-        assert (status, out) == (2, "") and err.startswith(f"sdscope: cannot write {name}: {foreign} in it was not made")
+        assert (status, out) == (2, "") and err.startswith(
+            f"sdscope: cannot write {name}: {foreign} in it was not made"
+        )
     assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
 
 
@@ -207,7 +218,7 @@ def test_too_large(postcard, tmp_path, monkeypatch):
 @pytest.mark.parametrize("changes", [dict(timestep_spacing="trailing"), dict(rescale_betas_zero_snr=True)], ids=str)
 def test_a_schedule_that_the_page_does_not_have(postcard, tmp_path, monkeypatch, changes):
     monkeypatch.setattr(postcard, "scheduler", DDIM(postcard.scheduler.config | changes))
-    (name, value), = changes.items()
+    ((name, value),) = changes.items()
     with pytest.raises(SdscopeError, match=f"{name} is {value!r}; a browser knows only"):
         web.export_web(postcard, tmp_path / "model")
     assert list(tmp_path.iterdir()) == []
@@ -225,7 +236,12 @@ def test_command(run, tmp_path, tiny):  # noqa: F811
 def test_the_engines_own_tests():
     """slides/engine/: types, and its numbers beside Python's"""
     path = f"{os.path.abspath('.venv/bin')}:{os.environ['PATH']}"
-    found = subprocess.run([shutil.which("npm", path=path), "test"], env=os.environ | dict(PATH=path, NO_COLOR="1"), capture_output=True, text=True)
+    found = subprocess.run(
+        [shutil.which("npm", path=path), "test"],
+        env=os.environ | dict(PATH=path, NO_COLOR="1"),
+        capture_output=True,
+        text=True,
+    )
     assert found.returncode == 0, found.stdout + found.stderr
 
 

@@ -11,8 +11,8 @@ from safetensors.torch import load_file, save_file
 
 import sdscope
 from sdscope import SdscopeError
-from sdscope.publish.manifest import weights_sha256
 from sdscope.loading.weights import FLOAT8, FLOATS, WEIGHTS, is_finite, weights_files
+from sdscope.publish.manifest import weights_sha256
 
 F32 = torch.float32
 PARTS = sorted(WEIGHTS)
@@ -97,8 +97,18 @@ def test_shards_beside_the_whole(tiny_folder, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "index", ["", "[]", "{}", '{"weight_map": {}}', '{"weight_map": ["a"]}', '{"weight_map": {"a": 5}}',
-              '{"weight_map": {"a": "../../secret.safetensors"}}', '{"weight_map": {"a": ""}}', '{"weight_map": {"a": "."}}'],
+    "index",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"weight_map": {}}',
+        '{"weight_map": ["a"]}',
+        '{"weight_map": {"a": 5}}',
+        '{"weight_map": {"a": "../../secret.safetensors"}}',
+        '{"weight_map": {"a": ""}}',
+        '{"weight_map": {"a": "."}}',
+    ],
 )
 def test_a_damaged_index(folder, index):
     whole(folder, "unet").unlink()

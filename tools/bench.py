@@ -5,6 +5,7 @@ takes turns, A, B, C, A, B, C, ..., and what counts is the ratio within each rou
 quartiles as the spread. CPU time, of all threads, is disturbed less than time on the clock: its ratio
 stands beside. All of it is written to docs/speed.md, and nothing else is: what is measured can be read.
 """
+
 import argparse
 import os
 import platform
@@ -19,7 +20,6 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
-import bench_browser
 import diffusers
 import numpy as np
 import torch
@@ -27,12 +27,13 @@ import transformers
 from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
+import bench_browser
 from sdscope import StableDiffusion, files
 from sdscope.loading.checkpoint import find_model
 from sdscope.loading.models import KNOWN
+from sdscope.loading.weights import weights_sha256
 from sdscope.trace import trace
 from sdscope.unet import UNet2DConditionModel
-from sdscope.loading.weights import weights_sha256
 
 OUT = Path(__file__).parents[1] / "docs" / "speed.md"
 PROMPT = "painting depicting the sea, sunrise, ship"
@@ -47,13 +48,16 @@ Written by `make bench`; `make test` fails when Postcard's weights are no longer
 
 What is in one table took turns on one machine, and a ratio is taken within each round: its median, and between which
 quartiles it lay. Seconds are medians, and differ from machine to machine. CPU time is that of all threads.
-Load: how many wanted to compute. Where these are more than the cores, seconds grow, and most of all with several threads.
+Load: how many wanted to compute. Where these are more than the cores, seconds grow, and most of all with several
+threads.
 """
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", nargs="+", choices=["picture", "trace", "step", "browser"], help="the other tables stay as they are")
+    parser.add_argument(
+        "--only", nargs="+", choices=["picture", "trace", "step", "browser"], help="the other tables stay as they are"
+    )
     args = parser.parse_args()
     packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "diffusers"))
     threads = f"cores {os.cpu_count()}, threads {torch.get_num_threads()}"
@@ -78,7 +82,10 @@ def main():
         tables = dict(zip(measure, OUT.read_text().split("\n## ")[1:])) if args.only else {}
         for part in args.only or measure:
             weights = "random weights" if part == "step" else f"Postcard's weights `{weights_sha256(folder)}`"
-            table, load = measure[part](), os.getloadavg()[1]  # how many wanted to compute: a machine of one's own has one
+            table, load = (
+                measure[part](),
+                os.getloadavg()[1],
+            )  # how many wanted to compute: a machine of one's own has one
             tables[part] = f"{table}\nMeasured {told}, {name}; load {load:.0f}; {weights}.\n"
             print(f"\n## {tables[part]}", flush=True)
     files.write(OUT, "\n## ".join([HEAD, *(tables[part] for part in measure)]))

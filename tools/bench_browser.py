@@ -3,6 +3,7 @@
 As in bench.py everything takes turns, and what counts is the ratio within a round. The page is
 tests/browser/engine: the engine and nothing else, built as the deck is.
 """
+
 import gzip
 import statistics
 import subprocess
@@ -11,10 +12,10 @@ import threading
 import time
 from pathlib import Path
 
-import browser
-import serve
 from playwright.sync_api import sync_playwright
 
+import browser
+import serve
 from sdscope.web import export_web
 
 ROOT = Path(__file__).parents[1]
@@ -29,7 +30,17 @@ def measure(pipe):
     """A title, a table, and what is to be said of it, as in bench.py"""
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         site = Path(folder) / "site"
-        vite = ["node_modules/.bin/vite", "build", "tests/browser/engine", "--config", "vite.config.ts", "--base", "./", "--outDir", str(site)]
+        vite = [
+            "node_modules/.bin/vite",
+            "build",
+            "tests/browser/engine",
+            "--config",
+            "vite.config.ts",
+            "--base",
+            "./",
+            "--outDir",
+            str(site),
+        ]
         subprocess.run([".venv/bin/node", *vite, "--logLevel", "error"], cwd=ROOT, check=True)
         export_web(pipe, site / "model")
         chromium = playwright.chromium.launch(executable_path=browser.find(), args=browser.FLAGS)
@@ -43,7 +54,9 @@ def measure(pipe):
         racers = {
             "torch": lambda: seconds(lambda: pipe(PROMPT, seed=SEED, num_inference_steps=STEPS)),
             "browser": lambda: threads.evaluate(PAINT, [settings, {}]),
-            "browser, with attention, features and pictures of every step": lambda: threads.evaluate(PAINT, [settings, EVERYTHING]),
+            "browser, with attention, features and pictures of every step": lambda: threads.evaluate(
+                PAINT, [settings, EVERYTHING]
+            ),
             "browser, one thread": lambda: alone.evaluate(PAINT, [settings, {}]),
         }
         for run in racers.values():
@@ -53,8 +66,13 @@ def measure(pipe):
     lines = ["In a browser", "", "| | seconds | ratio | quartiles | rounds |", "| --- " * 5 + "|"]
     for name in racers:
         low, middle, high = statistics.quantiles([row[name] / row["torch"] for row in rounds], method="inclusive")
-        lines.append(f"| {name} | {statistics.median(row[name] for row in rounds):.2f} | {middle:.2f} | {low:.2f} to {high:.2f} | {ROUNDS} |")
-    lines += ["", f"A first visit fetches {megabytes:.1f} MB. The model opens in {first:.1f} s from this machine, and in {again:.1f} s from the browser's cache."]
+        lines.append(
+            f"| {name} | {statistics.median(row[name] for row in rounds):.2f} | {middle:.2f} | {low:.2f} to {high:.2f} | {ROUNDS} |"
+        )
+    lines += [
+        "",
+        f"A first visit fetches {megabytes:.1f} MB. The model opens in {first:.1f} s from this machine, and in {again:.1f} s from the browser's cache.",
+    ]
     return "\n".join(lines) + "\n"
 
 

@@ -1,7 +1,8 @@
 """The browser for the tests: the machine's own, else Debian's package, else playwright's own, in this order.
 
-    python tools/browser.py        prints its path, after installing one where there is none
+python tools/browser.py        prints its path, after installing one where there is none
 """
+
 import os
 import shutil
 import subprocess
@@ -10,12 +11,21 @@ from pathlib import Path
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 MAC = Path("/Applications/Google Chrome.app/Contents/MacOS/Google Chrome")
-NONE = ("No browser for the tests: none on this machine, `apt-get install chromium` and `playwright install chromium` "
-        "did not work (see above). Install Chromium or Google Chrome, then run again.")
+NONE = (
+    "No browser for the tests: none on this machine, `apt-get install chromium` and `playwright install chromium` "
+    "did not work (see above). Install Chromium or Google Chrome, then run again."
+)
 
 # Nothing but what the deck asks for goes over the network.
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync"]
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 
 def on_machine():
@@ -26,6 +36,7 @@ def on_machine():
 def of_playwright():
     """The path of playwright's own Chromium, or None where it has not been installed."""
     from playwright.sync_api import sync_playwright
+
     with sync_playwright() as playwright:
         path = playwright.chromium.executable_path
     return path if Path(path).exists() else None
@@ -38,6 +49,7 @@ def find():
 
 def install():
     """Debian's package where apt-get may be used, else playwright's own. Returns the path or None."""
+
     def run(*command):
         print("$", *command, file=sys.stderr, flush=True)
         return subprocess.run(command, stdout=sys.stderr, stdin=subprocess.DEVNULL).returncode == 0

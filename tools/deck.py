@@ -1,9 +1,10 @@
 """The built deck in a real browser: every slide at every click, for the tests and the screenshots.
 
-    with open_deck("dist") as deck:
-        for no, click in deck.walk():
-            deck.page.screenshot(path=...)
+with open_deck("dist") as deck:
+    for no, click in deck.walk():
+        deck.page.screenshot(path=...)
 """
+
 import itertools
 import sys
 import threading
@@ -55,11 +56,14 @@ class Deck:
         """Waits until slide `no` stands still at `click`."""
         self.page.wait_for_function(f"() => {NAV}?.currentSlideNo === {no} && {NAV}.clicks === {click}")
         self.page.wait_for_timeout(50)  # what a click sets off has begun
-        self.page.evaluate("() => new Promise(drawn => requestAnimationFrame(() => requestAnimationFrame(drawn)))")  # so have its fonts
+        self.page.evaluate(
+            "() => new Promise(drawn => requestAnimationFrame(() => requestAnimationFrame(drawn)))"
+        )  # so have its fonts
         self.page.wait_for_function(SETTLED)
 
     def walk(self, slides=None):
-        """Every slide at every click by the right arrow key alone, or only the given `slides`; yields (slide, click)."""
+        """Every slide at every click by the right arrow key alone, or only the given `slides`; yields (slide,
+        click)."""
         for no in slides or itertools.count(1):
             if slides or no == 1:
                 self.page.goto(f"{self.address}#/{no}")
@@ -84,8 +88,9 @@ def open_deck(folder, prefix="/", scale=1, reduced_motion="reduce"):
     try:
         with sync_playwright() as playwright:
             chromium = playwright.chromium.launch(executable_path=path, args=browser.FLAGS)
-            context = chromium.new_context(viewport={"width": WIDTH, "height": HEIGHT}, device_scale_factor=scale,
-                                           reduced_motion=reduced_motion)
+            context = chromium.new_context(
+                viewport={"width": WIDTH, "height": HEIGHT}, device_scale_factor=scale, reduced_motion=reduced_motion
+            )
             yield Deck(context.new_page(), f"http://localhost:{server.server_port}{prefix}")
             chromium.close()
     finally:

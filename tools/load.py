@@ -1,7 +1,8 @@
 """What a reader waits for: the bytes before the first slide can be read, the time, and what comes after.
 
-    python tools/load.py [dist]
+python tools/load.py [dist]
 """
+
 import argparse
 import gzip
 from pathlib import Path
@@ -21,7 +22,8 @@ def sent(folder, deck, url):
 
 
 def first_load(folder, deck, calm=6):
-    """(seconds until the first slide can be read, what came before, what came in the `calm` seconds after): {path: bytes}"""
+    """(seconds until the first slide can be read, what came before, what came in the `calm` seconds after): {path:
+    bytes}"""
     urls = []
     deck.page.on("requestfinished", lambda request: urlparse(request.url).scheme == "http" and urls.append(request.url))
     deck.page.goto(deck.address, wait_until="commit")

@@ -1,14 +1,15 @@
 """The built deck as a PDF: a page for each slide, as it stands after its last click.
 
-    python tools/pdf.py [dist] [-o slides.pdf]
+python tools/pdf.py [dist] [-o slides.pdf]
 """
+
 import argparse
 import io
 from pathlib import Path
 
-from deck import HEIGHT, WIDTH, open_deck
 from pypdf import PdfWriter
 
+from deck import HEIGHT, WIDTH, open_deck
 from sdscope import files
 
 # Chromium prints what is on the screen, at its size; the deck's own navigation stays away.

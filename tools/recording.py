@@ -1,16 +1,17 @@
 """The Lab at work, as an animation for the README: a prompt is typed, painted, looked at. docs/lab.webp
 
-    python tools/recording.py [dist]
+python tools/recording.py [dist]
 """
+
 import argparse
 import io
 from pathlib import Path
 
 import imageio.v3 as imageio
 import numpy as np
-from deck import open_deck
 from PIL import Image
 
+from deck import open_deck
 from sdscope import files
 from sdscope.loading.checkpoint import find_model
 from sdscope.loading.weights import weights_sha256
@@ -76,7 +77,9 @@ def main():
     options = dict(duration=times, loop=0, quality=QUALITY, method=6, exif=about)
     data = imageio.imwrite("<bytes>", frames, extension=".webp", plugin="pillow", **options)
     if len(data) > LARGEST:
-        raise SystemExit(f"{len(data) / 1e6:.2f} MB: more than {LARGEST / 1e6:.0f} MB, so it is not written; lower QUALITY.")
+        raise SystemExit(
+            f"{len(data) / 1e6:.2f} MB: more than {LARGEST / 1e6:.0f} MB, so it is not written; lower QUALITY."
+        )
     files.write(args.output, data)
     print(f"{args.output}: {len(frames)} frames, {len(data) / 1e3:.0f} kB")
 

@@ -1,7 +1,8 @@
 """Serve a folder on this machine only: `make talk` for the speaker, and the browser tests.
 
-    python tools/serve.py dist --port 3030
+python tools/serve.py dist --port 3030
 """
+
 import argparse
 import signal
 import socket
@@ -11,8 +12,17 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 # The system's own table differs from machine to machine; these are the types a deck needs.
-TYPES = {".js": "text/javascript", ".mjs": "text/javascript", ".css": "text/css", ".json": "application/json",
-         ".wasm": "application/wasm", ".onnx": "application/octet-stream", ".webp": "image/webp", ".svg": "image/svg+xml", ".woff2": "font/woff2"}
+TYPES = {
+    ".js": "text/javascript",
+    ".mjs": "text/javascript",
+    ".css": "text/css",
+    ".json": "application/json",
+    ".wasm": "application/wasm",
+    ".onnx": "application/octet-stream",
+    ".webp": "image/webp",
+    ".svg": "image/svg+xml",
+    ".woff2": "font/woff2",
+}
 
 # With these a page may use several threads: the model in the deck is faster then.
 ISOLATION = {"Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-Embedder-Policy": "require-corp"}
@@ -26,6 +36,7 @@ KEYS = """\
 
 class Handler(SimpleHTTPRequestHandler):
     """Files of `directory`, reached under `prefix`; anything outside the prefix is not found."""
+
     protocol_version = "HTTP/1.1"  # keeps connections open
     extensions_map = {**SimpleHTTPRequestHandler.extensions_map, **TYPES}
     prefix = "/"
@@ -34,7 +45,7 @@ class Handler(SimpleHTTPRequestHandler):
     def translate_path(self, path):
         if not path.startswith(self.prefix):
             return str(Path(self.directory, "outside the prefix"))
-        return super().translate_path("/" + path[len(self.prefix):])
+        return super().translate_path("/" + path[len(self.prefix) :])
 
     def end_headers(self):
         for name, value in self.headers_sent.items():
@@ -88,7 +99,9 @@ def main():
     except (OSError, OverflowError) as error:
         stop(f"Port {args.port} cannot be used ({error}). Take another: make talk PORT=3030")
     address = f"http://localhost:{args.port}/"
-    print(f"\n  the deck       {address}\n  the presenter  {address}#/presenter/1\n\n{KEYS}\n  Ctrl-C stops.", flush=True)
+    print(
+        f"\n  the deck       {address}\n  the presenter  {address}#/presenter/1\n\n{KEYS}\n  Ctrl-C stops.", flush=True
+    )
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         server.serve_forever()

@@ -1,14 +1,15 @@
 """Pictures of every slide at every click, .build/shots/NN-CC.png, to look at.
 
-    python tools/shots.py [dist] [--slides 3 4 7] [--last] [--sheet all.png]
+python tools/shots.py [dist] [--slides 3 4 7] [--last] [--sheet all.png]
 """
+
 import argparse
 import shutil
 from pathlib import Path
 
-from deck import HEIGHT, WIDTH, open_deck
 from PIL import Image
 
+from deck import HEIGHT, WIDTH, open_deck
 from sdscope import files
 
 OUT = Path(".build/shots")

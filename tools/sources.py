@@ -1,7 +1,8 @@
 """Where everything on the slides comes from: code, figures, numbers and formulas, slide by slide. .build/sources.md
 
-    python tools/sources.py
+python tools/sources.py
 """
+
 import json
 import re
 import sys
@@ -56,11 +57,14 @@ def rows(manifest, test_of):
         everything = with_components(text)
         figures = dict.fromkeys(FIGURE.findall(everything))
         numbers = dict.fromkeys(next(filter(None, groups)) for groups in FACT.findall(everything))
-        yield (no, title,
-               [path.removeprefix("@/") + anchor for path, anchor, *_ in INCLUDE.findall(text)],
-               [f"{name}: {manifest[name]['notebook']}" if name in manifest else f"{name}: MISSING" for name in figures],
-               list(numbers),
-               [test_of(latex) for latex in FORMULA.findall(text)])
+        yield (
+            no,
+            title,
+            [path.removeprefix("@/") + anchor for path, anchor, *_ in INCLUDE.findall(text)],
+            [f"{name}: {manifest[name]['notebook']}" if name in manifest else f"{name}: MISSING" for name in figures],
+            list(numbers),
+            [test_of(latex) for latex in FORMULA.findall(text)],
+        )
 
 
 def main():
@@ -79,9 +83,11 @@ def main():
     output = ROOT / ".build/sources.md"
     files.write(output, "\n".join(lines) + "\n", parents=True)
     code, figures, numbers, formulas = ([item for row in table for item in row[i]] for i in range(2, 6))
-    print(f"{len(table)} slides: {len(code)} code blocks of {len(set(code))} sources, {len(set(figures))} figures of "
-          f"{len({f.split(': ')[1] for f in figures})} notebooks, {len(set(numbers))} numbers, {len(formulas)} formulas; "
-          f"{sum('MISSING' in item for row in table for column in row[2:] for item in column)} without a source")
+    print(
+        f"{len(table)} slides: {len(code)} code blocks of {len(set(code))} sources, {len(set(figures))} figures of "
+        f"{len({f.split(': ')[1] for f in figures})} notebooks, {len(set(numbers))} numbers, {len(formulas)} formulas; "
+        f"{sum('MISSING' in item for row in table for column in row[2:] for item in column)} without a source"
+    )
     print(output.relative_to(ROOT))
 
 

@@ -10,8 +10,8 @@ from typing import Annotated
 import typer
 from typer import Option
 
-from .errors import SdscopeError
 from . import files
+from .errors import SdscopeError
 from .version import __version__
 
 WIDEST = {".png": 2**31 - 1, ".jpg": 65500, ".jpeg": 65500, ".webp": 16383}  # pixels that such a file can have
@@ -30,7 +30,11 @@ def tell_version(asked: bool):
 
 
 @app.callback()
-def sdscope(version: Annotated[bool, Option("--version", callback=tell_version, is_eager=True, help="Which version this is.")] = False):
+def sdscope(
+    version: Annotated[
+        bool, Option("--version", callback=tell_version, is_eager=True, help="Which version this is.")
+    ] = False,
+):
     """Understand Stable Diffusion from code."""
 
 
@@ -101,6 +105,7 @@ def print_shapes(model, ledgers):
         for name, width in ("block", 22), ("shape", 20), ("parameters", 11), ("multiply-adds", 13):
             justify = "left" if name in ("block", "shape") else "right"
             table.add_column(name, min_width=width, justify=justify, no_wrap=True)
+        block = ""
         for name, depth, shape, *counts in rows:
             block = block if depth else name
             name = f"  {name.removeprefix(block)[1:]}" if depth else name
@@ -136,7 +141,9 @@ def export_web(
 Only = Annotated[list[str], Option(help="A notebook's number or name, such as 05. Can be given again. Default: all.")]
 Out = Annotated[Path | None, Option(help="The folder that holds public/ and embed/. Default: this one.")]
 Model = Annotated[str | None, Option(help="In place of postcard: a short name, a folder, or a hub id.")]
-Parameters = Annotated[list[str], Option("-p", metavar="NAME=VALUE", help="Another parameter of the notebooks. Can be given again.")]
+Parameters = Annotated[
+    list[str], Option("-p", metavar="NAME=VALUE", help="Another parameter of the notebooks. Can be given again.")
+]
 Jobs = Annotated[int | None, Option(min=1, help="Notebooks at a time. Default: one for each core; on a GPU one.")]
 
 
@@ -189,7 +196,9 @@ def say(line):
     print(line, flush=True)
 
 
-train = typer.Typer(help="Train Postcard from nothing: all, or paint, vae, text, diffusion, large-vae, large, judge, in this order.")
+train = typer.Typer(
+    help="Train Postcard from nothing: all, or paint, vae, text, diffusion, large-vae, large, judge, in this order."
+)
 app.add_typer(train, name="train")
 Folder = Annotated[Path, Option(help="Where the runs, their checkpoints and sheets go.")]
 Pictures = Annotated[int, Option(min=100, help="How many pictures to paint and learn from.")]
@@ -201,10 +210,17 @@ Compile = Annotated[bool, Option("--compile", help="Compile the networks; pays o
 
 
 @train.command("all")
-def train_all(pictures: Pictures = 120_000, minutes: Annotated[bool, Option("--minutes", help="By the clock: about 33 minutes on a GPU.")] = False,
-              compile: Compile = False, folder: Folder = Path("runs")):
+def train_all(
+    pictures: Pictures = 120_000,
+    minutes: Annotated[bool, Option("--minutes", help="By the clock: about 33 minutes on a GPU.")] = False,
+    compile: Compile = False,
+    folder: Folder = Path("runs"),
+):
     """Everything, from the first picture to the judge. Goes on where it was interrupted."""
-    lengths = {name: length._replace(minutes=length.minutes if minutes else None, compile=compile) for name, length in training().LENGTHS.items()}
+    lengths = {
+        name: length._replace(minutes=length.minutes if minutes else None, compile=compile)
+        for name, length in training().LENGTHS.items()
+    }
     training().train_all(folder, pictures, lengths, progress_bar)
 
 
@@ -216,10 +232,24 @@ def train_paint(pictures: Pictures = 120_000, folder: Folder = Path("runs")):
 
 def stage(name, text):
     """sdscope train NAME"""
-    def command(pictures: Pictures = 120_000, steps: Steps = None, minutes: Minutes = None, batch_size: Batch = None, learning_rate: Rate = None,
-                compile: Compile = False, folder: Folder = Path("runs")):
+
+    def command(
+        pictures: Pictures = 120_000,
+        steps: Steps = None,
+        minutes: Minutes = None,
+        batch_size: Batch = None,
+        learning_rate: Rate = None,
+        compile: Compile = False,
+        folder: Folder = Path("runs"),
+    ):
         given = dict(steps=steps, batch_size=batch_size, lr=learning_rate)
-        length = training().LENGTHS[name]._replace(minutes=minutes, compile=compile, **{key: value for key, value in given.items() if value is not None})
+        length = (
+            training()
+            .LENGTHS[name]
+            ._replace(
+                minutes=minutes, compile=compile, **{key: value for key, value in given.items() if value is not None}
+            )
+        )
         training().train_all(folder, pictures, {name: length}, progress_bar)
 
     train.command(name, help=f"{text} Goes on where it was interrupted.")(command)
@@ -277,7 +307,7 @@ def main():
     except KeyboardInterrupt:
         sys.exit(130)
     except typer.Abort as error:  # typer's name for an EOFError, as if the user had ended it
-        raise error.__cause__ or error
+        raise error.__cause__ or error from None
     except Exception as error:
         usage = getattr(error, "format_message", None)  # typer's own: no such option, no number
         if isinstance(error, OSError) and error.errno in files.FULL:

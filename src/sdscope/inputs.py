@@ -10,8 +10,7 @@ import reprlib
 
 import torch
 
-from .errors import SdscopeError
-from .errors import first_line
+from .errors import SdscopeError, first_line
 
 log = logging.getLogger("sdscope")
 LAST_SEED = 2**64 - 1  # that torch takes

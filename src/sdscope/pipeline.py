@@ -10,11 +10,11 @@ diffusers' pipelines/stable_diffusion/pipeline_stable_diffusion.py: same seed, s
 import torch
 from PIL import Image
 
+from .inputs import as_generators, as_lists, check, check_latents, check_run, check_size, check_texts
 from .loading.checkpoint import check_settings, find_model, load_module, load_scheduler, load_text
 from .loading.devices import pick_device, pick_dtype, warn_if_slow
-from .inputs import as_generators, as_lists, check, check_latents, check_run, check_size, check_texts
-from .scheduler import DDIM
 from .loading.settings import repaired, sides
+from .scheduler import DDIM
 from .steps import check_picture, one_at_a_time, report, step_options
 from .unet import UNet2DConditionModel
 from .vae import AutoencoderKL
@@ -49,10 +49,11 @@ class StableDiffusion:
         self.sides = [side * self.factor for side in sides(unet.config.sample_size)]
         self.size = self.sides[0]
 
+    # fmt: off  (broken by hand from here on, to be as wide as a slide)
+
     # region from_pretrained
     @classmethod
-    def from_pretrained(cls, model="postcard", device="auto", dtype="auto", offline=False,
-                        scheduler=None):
+    def from_pretrained(cls, model="postcard", device="auto", dtype="auto", offline=False, scheduler=None):
         """model: a short name, a folder, or an id on the Hugging Face hub"""
         asked, device = device, pick_device(device)
         dtype = pick_dtype(dtype, device)
@@ -64,12 +65,21 @@ class StableDiffusion:
         vae = load_module(AutoencoderKL, folder / "vae", device, dtype)
         warn_if_slow(unet, asked, device)
         return cls(tokenizer, text_encoder, unet, vae, scheduler)
-    # endregion from_pretrained
+        # endregion from_pretrained
 
     # region call
     @one_at_a_time
-    def __call__(self, prompt, negative_prompt="", height=None, width=None,
-                 num_inference_steps=25, guidance_scale=5.0, seed=None, callback=None):
+    def __call__(
+        self,
+        prompt,
+        negative_prompt="",
+        height=None,
+        width=None,
+        num_inference_steps=25,
+        guidance_scale=5.0,
+        seed=None,
+        callback=None,
+    ):
         """A prompt -> a picture; a list of prompts -> a list of pictures"""
         prompts, negatives = as_lists(prompt, negative_prompt)
         height, width = (s if side is None else side for s, side in zip(self.sides, (height, width)))
@@ -78,12 +88,11 @@ class StableDiffusion:
 
         prompt_embeds = self.encode_prompt(prompts, negatives, guidance_scale > 1)
         latents = self.get_latents(len(prompts), height, width, generators)
-        latents = self.denoise(latents, prompt_embeds, num_inference_steps, guidance_scale,
-                               callback, generators)
+        latents = self.denoise(latents, prompt_embeds, num_inference_steps, guidance_scale, callback, generators)
         images = self.decode(latents)
 
         return images[0] if isinstance(prompt, str) else images
-    # endregion call
+        # endregion call
 
     # region encode_prompt
     @torch.no_grad()
@@ -99,11 +108,9 @@ class StableDiffusion:
         """B texts -> (B, 77, D). Always 77 tokens: start, pieces of words, end, padding."""
         check_texts(self.tokenizer, texts)
         length = self.tokenizer.model_max_length
-        tokens = self.tokenizer(
-            texts, padding="max_length", max_length=length, truncation=True, return_tensors="pt"
-        )
+        tokens = self.tokenizer(texts, padding="max_length", max_length=length, truncation=True, return_tensors="pt")
         return self.text_encoder(tokens.input_ids.to(self.text_encoder.device))[0]
-    # endregion encode_prompt
+        # endregion encode_prompt
 
     # region get_latents
     def get_latents(self, batch, height, width, seed=None):
@@ -116,13 +123,14 @@ class StableDiffusion:
         generators = as_generators(seed, batch)
         noise = [torch.randn(shape, generator=g, dtype=weight.dtype) for g in generators]
         return torch.cat(noise).to(weight)
-    # endregion get_latents
+        # endregion get_latents
 
     # region denoise
     @torch.no_grad()
     @one_at_a_time
-    def denoise(self, latents, prompt_embeds, num_inference_steps=25, guidance_scale=5.0,
-                callback=None, generators=None):
+    def denoise(
+        self, latents, prompt_embeds, num_inference_steps=25, guidance_scale=5.0, callback=None, generators=None
+    ):
         """Noise -> latents of a picture, (B, 4, h, w). The callback gets one dict a step."""
         check_run(self.scheduler, latents, prompt_embeds, num_inference_steps, guidance_scale)
         self.scheduler.set_timesteps(int(num_inference_steps))
@@ -141,7 +149,7 @@ class StableDiffusion:
             report(callback, i, t, latents, noise_uncond, noise_cond, noise, step)
             latents = step.prev_sample
         return latents
-    # endregion denoise
+        # endregion denoise
 
     # region decode
     @torch.no_grad()
@@ -153,4 +161,4 @@ class StableDiffusion:
         x = (x * 0.5 + 0.5).clamp(0, 1)  # from -1 .. 1 to 0 .. 1
         x = (x.permute(0, 2, 3, 1).cpu().float() * 255).round()
         return [Image.fromarray(picture) for picture in x.byte().numpy()]
-    # endregion decode
+        # endregion decode

@@ -48,7 +48,7 @@ class DDIM:
         self.alphas_cumprod = torch.cumprod(1.0 - betas, dim=0)
         first = torch.tensor(1.0) if c.set_alpha_to_one else self.alphas_cumprod[0]
         self.final_alpha_cumprod = first  # stands in for "before time 0"
-    # endregion alphas
+        # endregion alphas
 
     # region set_timesteps
     def set_timesteps(self, num_inference_steps):
@@ -60,7 +60,7 @@ class DDIM:
         self.timesteps = steps * self.stride + self.config.steps_offset
         if self.config.timestep_spacing != "leading":
             self.timesteps = self.spread()
-    # endregion set_timesteps
+            # endregion set_timesteps
 
     def spread(self):
         """The other ways to choose: 25 "trailing" are 999, 959, ..., 39, "linspace" ends at 0."""
@@ -94,14 +94,14 @@ class DDIM:
         else:  # v_prediction
             pred_noise = alpha_prod_t**0.5 * model_output + beta_prod_t**0.5 * sample
             pred_x0 = alpha_prod_t**0.5 * sample - beta_prod_t**0.5 * model_output
-        # endregion prediction
+            # endregion prediction
         pred_x0 = self.clip(pred_x0)
 
         # mix the two again, with less noise this time
         direction = (1 - alpha_prod_t_prev) ** 0.5 * pred_noise
         prev_sample = alpha_prod_t_prev**0.5 * pred_x0 + direction
         return DDIMStep(prev_sample, pred_x0)
-    # endregion step
+        # endregion step
 
     def clip(self, pred_x0):
         """A few models (clip_sample) want x_0 within a range; Stable Diffusion's latents are not clipped."""
@@ -113,7 +113,7 @@ class DDIM:
         """The forward process, no network: x0 (B, ...), timesteps (B,) -> x_t (B, ...)"""
         alpha_prod_t = self.alphas_cumprod.to(x0)[timesteps].view(-1, *[1] * (x0.ndim - 1))
         return alpha_prod_t**0.5 * x0 + (1 - alpha_prod_t) ** 0.5 * noise
-    # endregion add_noise
+        # endregion add_noise
 
     def get_velocity(self, x0, noise, timesteps):
         """What a v_prediction network learns (arXiv:2202.00512). Shapes as in add_noise."""

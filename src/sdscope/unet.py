@@ -63,7 +63,7 @@ class UNet2DConditionModel(nn.Module):
             x = block(x, skips, temb, encoder_hidden_states)
 
         return self.conv_out(F.silu(self.conv_norm_out(x)))
-    # endregion forward
+        # endregion forward
 
 
 class TimestepEmbedding(nn.Module):
@@ -188,7 +188,7 @@ class ResnetBlock2D(nn.Module):
             h = h + self.time_emb_proj(F.silu(temb))[:, :, None, None]
         h = self.conv2(F.silu(self.norm2(h)))
         return self.conv_shortcut(x) + h
-# endregion resnet_block
+        # endregion resnet_block
 
 
 class Downsample2D(nn.Module):
@@ -259,7 +259,7 @@ class BasicTransformerBlock(nn.Module):
         x = self.attn1(self.norm1(x)) + x
         x = self.attn2(self.norm2(x), context) + x
         return self.ff(self.norm3(x)) + x
-# endregion transformer_block
+        # endregion transformer_block
 
 
 # region cross_attention
@@ -282,8 +282,8 @@ class Attention(nn.Module):
         q, k, v = (y.unflatten(-1, (self.heads, -1)).transpose(1, 2) for y in (q, k, v))
         x = F.scaled_dot_product_attention(q, k, v)  # (B, heads, N, C / heads)
         return self.to_out[0](x.transpose(1, 2).flatten(2))
-    # endregion attend
-# endregion cross_attention
+        # endregion attend
+        # endregion cross_attention
 
 
 class FeedForward(nn.Module):

@@ -51,7 +51,7 @@ class AutoencoderKL(nn.Module):
     def decode_tile(self, z):
         """As decode, all of z at once"""
         return self.decoder(self.post_quant_conv(z))
-    # endregion decode
+        # endregion decode
 
 
 class Encoder(nn.Module):
@@ -101,7 +101,7 @@ class Decoder(nn.Module):
         for block in self.up_blocks:
             x = block(x)
         return self.conv_out(F.silu(self.conv_norm_out(x)))
-    # endregion decoder
+        # endregion decoder
 
 
 class EncoderBlock(nn.Module):

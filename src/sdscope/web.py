@@ -28,11 +28,11 @@ from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Tokenizer
 from torch import nn
 
-from .errors import SdscopeError
 from . import files
+from .errors import SdscopeError
+from .loading.settings import sides
 from .postcard.world.captions import caption
 from .postcard.world.scene import Scene
-from .loading.settings import sides
 from .trace.hooks import UNET_PARTS, probabilities
 
 GRAPHS = ("text_encoder.onnx", "unet.onnx", "vae_decoder.onnx")
@@ -43,7 +43,8 @@ MOST_BYTES = 2**31  # protobuf, in which ONNX is written, holds no more
 
 
 def export_web(pipe, folder):
-    """A StableDiffusion -> `folder` with the files above, in place of those of an export before; returns model.json's dict.
+    """A StableDiffusion -> `folder` with the files above, in place of those of an export before; returns
+    model.json's dict.
 
     Made beside its place and then moved there. A folder with anything else in it, what cannot be written, or is too
     large: SdscopeError.
@@ -93,7 +94,8 @@ def describe(pipe, folder):
 
 
 def suggestions(tokenizer, count=64, tries=4_000):
-    """Captions of Postcard's world in which this tokenizer knows every word: for readers without an idea of their own"""
+    """Captions of Postcard's world in which this tokenizer knows every word: for readers without an idea of their
+    own"""
     texts = (caption(Scene.random(seed), np.random.default_rng(seed)) for seed in range(tries))
     known = (text for text in texts if all(piece.endswith("</w>") for piece in tokenizer.tokenize(text)))
     return list(itertools.islice(known, count))
@@ -210,8 +212,14 @@ def write(path, module, function, inputs, outputs, free):
         warnings.filterwarnings("ignore", category=DeprecationWarning)
         warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)
         torch.onnx.export(
-            Graph(module, function), tuple(inputs.values()), path, input_names=list(inputs), output_names=outputs,
-            dynamic_axes=free, opset_version=OPSET, dynamo=False,
+            Graph(module, function),
+            tuple(inputs.values()),
+            path,
+            input_names=list(inputs),
+            output_names=outputs,
+            dynamic_axes=free,
+            opset_version=OPSET,
+            dynamo=False,
         )
     store_in_16_bits(path)
 

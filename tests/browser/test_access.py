@@ -1,10 +1,11 @@
 """The deck for everybody: by keyboard, by screen reader, without motion, on a phone held upright."""
+
 import re
 from pathlib import Path
 
 import pytest
-from walk import stirs, violations
 
+from walk import stirs, violations
 
 PAGES = sorted((Path(__file__).parents[2] / "slides/pages/en").glob("*.md"))
 
@@ -24,7 +25,9 @@ def test_no_violation_of_level_a_or_aa(walked):
 
 
 def test_axe_finds_what_is_wrong(deck):
-    deck.page.set_content("<html lang=en><title>t</title><p style='color: #aaa; background: #fff'>pale</p><img src='data:,'></html>")
+    deck.page.set_content(
+        "<html lang=en><title>t</title><p style='color: #aaa; background: #fff'>pale</p><img src='data:,'></html>"
+    )
     found = violations(deck.page)
     assert {what.partition(":")[0] for what in found} == {"color-contrast", "image-alt"}
 
@@ -58,7 +61,9 @@ def test_play_and_pause_by_keyboard(deck, component):
     assert told() == first  # who asked for stillness gets it
     deck.page.keyboard.press("p")
     deck.page.wait_for_selector("#slide-content button[aria-label=Pause]")
-    deck.page.wait_for_function("was => document.querySelector('#slide-content input[type=range]').ariaValueText !== was", arg=first)
+    deck.page.wait_for_function(
+        "was => document.querySelector('#slide-content input[type=range]').ariaValueText !== was", arg=first
+    )
     deck.page.keyboard.press("p")
     deck.page.wait_for_selector("#slide-content button[aria-label=Play]")
 
@@ -87,7 +92,9 @@ def test_what_moves_is_found(deck):
     open_slide(deck, 'Figure name="childhood.webp"')
     assert stirs(deck.page) == ["childhood.webp"]
     deck.page.emulate_media(media="print")
-    deck.page.wait_for_function("() => document.querySelector('img[src$=\"childhood.webp\"]').currentSrc.endsWith('childhood_still.webp')")
+    deck.page.wait_for_function(
+        "() => document.querySelector('img[src$=\"childhood.webp\"]').currentSrc.endsWith('childhood_still.webp')"
+    )
     deck.page.emulate_media(media="screen")
     open_slide(deck, "Scrubber")
     deck.page.wait_for_selector("#slide-content button[aria-label=Pause]")  # it plays once
@@ -98,7 +105,11 @@ def test_on_a_phone_every_slide_has_something_to_read_below_it(walked):
     """A sentence at least beside what each click brings, and nothing that is for the speaker alone."""
     sentence = re.compile(r"^(?!Step by step)(?:.*[.!?] )?[A-Z][^.!?]{12,}[.!?]", re.M)
     assert [title for title, said in zip(walked.titles, walked.said) if not sentence.search(said)] == []
-    assert [title for title, said in zip(walked.titles, walked.said) if re.search(r"\bSay \(|\bClick\b|\bKeys:|\bShort talk", said)] == []
+    assert [
+        title
+        for title, said in zip(walked.titles, walked.said)
+        if re.search(r"\bSay \(|\bClick\b|\bKeys:|\bShort talk", said)
+    ] == []
 
 
 def test_a_phone_held_upright(deck):

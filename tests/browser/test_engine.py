@@ -1,4 +1,6 @@
-"""The engine in a real browser, on a page of its own: the pictures are Python's, and what goes wrong is said clearly."""
+"""The engine in a real browser, on a page of its own: the pictures are Python's, and what goes wrong is said
+clearly."""
+
 import subprocess
 import sys
 import threading
@@ -8,7 +10,6 @@ import numpy as np
 import pytest
 from diffusers import DPMSolverMultistepScheduler, EulerDiscreteScheduler
 from playwright.sync_api import sync_playwright
-from walk import ROOT
 
 import browser
 import serve
@@ -16,6 +17,7 @@ from sdscope import StableDiffusion
 from sdscope.loading.checkpoint import find_model
 from sdscope.loading.config import read_config
 from sdscope.web import export_web
+from walk import ROOT
 
 CONFIG = read_config(find_model("postcard") / "scheduler/scheduler_config.json")
 SCHEDULERS = {
@@ -23,8 +25,13 @@ SCHEDULERS = {
     "euler": lambda: EulerDiscreteScheduler.from_config(CONFIG),
     "dpm++": lambda: DPMSolverMultistepScheduler.from_config(CONFIG),
 }
-PROMPTS = ["painting depicting the sea, sunrise, ship", "a red castle in the snow at night", "windmill, green field, pixel art",
-           "a watercolor of a hot air balloon over the desert", "日の出の海、xylophone 😀 <|endoftext|>"]
+PROMPTS = [
+    "painting depicting the sea, sunrise, ship",
+    "a red castle in the snow at night",
+    "windmill, green field, pixel art",
+    "a watercolor of a hot air balloon over the desert",
+    "日の出の海、xylophone 😀 <|endoftext|>",
+]
 SIZES = [(128, 128), (128, 128), (192, 128), (96, 160)]
 
 # window.opened: the engine; paint(settings): its picture as numbers, and how often onStep was called
@@ -52,7 +59,19 @@ def postcard():
 def site(postcard, tmp_path_factory):
     """A page with nothing but the engine, built as the deck is, and the model beside it"""
     folder = tmp_path_factory.mktemp("site")
-    vite = [ROOT / "node_modules/.bin/vite", "build", "tests/browser/engine", "--config", "vite.config.ts", "--base", "./", "--outDir", folder, "--logLevel", "error"]
+    vite = [
+        ROOT / "node_modules/.bin/vite",
+        "build",
+        "tests/browser/engine",
+        "--config",
+        "vite.config.ts",
+        "--base",
+        "./",
+        "--outDir",
+        folder,
+        "--logLevel",
+        "error",
+    ]
     subprocess.run([ROOT / ".venv/bin/node", *vite], cwd=ROOT, check=True, stdout=sys.stderr)
     export_web(postcard, folder / "model")
     return folder
@@ -118,9 +137,25 @@ def test_twenty_pictures_equal_pythons(visit, postcard):
     page.evaluate(OPEN, {})
     for i in range(20):
         prompt, (width, height), name = PROMPTS[i % 5], SIZES[i % 4], list(SCHEDULERS)[i % 3]
-        seed, steps, guidance, negative = 1000 * i**3, [3, 6, 12][i % 3 - 1], [5, 7.5, 1][i % 7 % 3], ["", "night, pencil sketch"][i % 2]
-        ours = page.evaluate("settings => paint(settings)", dict(
-            prompt=prompt, negativePrompt=negative, seed=seed, steps=steps, guidance=guidance, scheduler=name, width=width, height=height))
+        seed, steps, guidance, negative = (
+            1000 * i**3,
+            [3, 6, 12][i % 3 - 1],
+            [5, 7.5, 1][i % 7 % 3],
+            ["", "night, pencil sketch"][i % 2],
+        )
+        ours = page.evaluate(
+            "settings => paint(settings)",
+            dict(
+                prompt=prompt,
+                negativePrompt=negative,
+                seed=seed,
+                steps=steps,
+                guidance=guidance,
+                scheduler=name,
+                width=width,
+                height=height,
+            ),
+        )
         with scheduled(postcard, SCHEDULERS[name]()) as pipe:
             found[i, name, width, steps] = psnr(ours, pipe(prompt, negative, height, width, steps, guidance, seed))
     assert len(found) == 20 and {case: value for case, value in found.items() if value < 40} == {}
@@ -147,7 +182,11 @@ def test_what_a_run_shows(visit, postcard):
     assert seen["t"] == [step["t"] for step in steps]
     assert np.allclose(seen["x0"], steps[2]["pred_x0"].flatten(), atol=1e-3)
     assert (seen["words"], seen["negative"], seen["unknown"]) == (["a", "ship"], [], ["xylophone"])
-    assert seen["embeds"] == [[77, postcard.text_encoder.config.hidden_size]] * 2 and seen["latents"] == [4, 16, 12] and seen["features"] == [16, 12]
+    assert (
+        seen["embeds"] == [[77, postcard.text_encoder.config.hidden_size]] * 2
+        and seen["latents"] == [4, 16, 12]
+        and seen["features"] == [16, 12]
+    )
     assert seen["same"] and seen["size"] == [96, 128]
     assert [77, 16, 12] in seen["maps"] and [77, 2, 2] in seen["maps"]
     assert seen["sum"] == pytest.approx(4, abs=1e-3)  # in each of 2 x 2 places the 77 add up to 1
@@ -156,7 +195,8 @@ def test_what_a_run_shows(visit, postcard):
 def test_cancel_and_the_next_run(visit, postcard):
     page = visit()
     page.evaluate(OPEN, {})
-    seen = page.evaluate("""async settings => {
+    seen = page.evaluate(
+        """async settings => {
       const counts = [0, 0]
       const first = opened.paint({ ...settings, steps: 500 }, { onStep: () => ++counts[0] === 3 && first.cancel() })
       const ended = await first.finished
@@ -164,7 +204,9 @@ def test_cancel_and_the_next_run(visit, postcard):
       let next, third = new Promise(resolve => next = () => resolve(opened.paint(settings).finished))
       const { image } = await third
       return { ended, replaced: await second.finished, counts, pixels: [...image.data], width: image.width, height: image.height }
-    }""", dict(prompt=PROMPTS[0], steps=4, seed=42))
+    }""",
+        dict(prompt=PROMPTS[0], steps=4, seed=42),
+    )
     assert seen["ended"] is None and seen["replaced"] is None
     assert all(3 <= count <= 6 for count in seen["counts"])  # it is heard before the next step, or the one after
     assert psnr(seen, painted(postcard)) >= 40
@@ -180,14 +222,22 @@ def test_the_second_visit_needs_no_network_for_the_model(visit, postcard):
     page.reload()
     page.wait_for_function("() => 'openEngine' in window")
     page.evaluate(OPEN, {})
-    assert psnr(page.evaluate("settings => paint(settings)", dict(prompt=PROMPTS[0], seed=42, steps=4)), painted(postcard)) >= 40
-    assert [url.rpartition("/")[2] for url in asked] == ["model.json"]  # whether there is a newer one; there is no answer
+    assert (
+        psnr(page.evaluate("settings => paint(settings)", dict(prompt=PROMPTS[0], seed=42, steps=4)), painted(postcard))
+        >= 40
+    )
+    assert [url.rpartition("/")[2] for url in asked] == [
+        "model.json"
+    ]  # whether there is a newer one; there is no answer
 
 
 def test_a_host_that_isolates_no_page(visit, postcard):
     page = visit(headers={})
     assert page.evaluate(OPEN, {}) == dict(device="wasm", threads=1)
-    assert psnr(page.evaluate("settings => paint(settings)", dict(prompt=PROMPTS[0], seed=42, steps=4)), painted(postcard)) >= 40
+    assert (
+        psnr(page.evaluate("settings => paint(settings)", dict(prompt=PROMPTS[0], seed=42, steps=4)), painted(postcard))
+        >= 40
+    )
 
 
 def test_threads_on_an_isolated_page(visit):
@@ -198,7 +248,9 @@ def test_threads_on_an_isolated_page(visit):
 
 def test_the_download_tells_its_progress(visit, site):
     page = visit()
-    told = page.evaluate("async () => { const told = []; await openEngine({ onProgress: (...x) => told.push(x) }).load(); return told }")
+    told = page.evaluate(
+        "async () => { const told = []; await openEngine({ onProgress: (...x) => told.push(x) }).load(); return told }"
+    )
     wasm = next((site / "assets").glob("ort-wasm-simd-threaded-*.wasm"))
     total = sum(path.stat().st_size for path in [wasm, *(site / "model").iterdir()] if path.name != "model.json")
     assert told == sorted(told) and told[-1] == [total, total] and len(told) > 10
@@ -241,12 +293,15 @@ def test_a_failed_load_can_be_tried_again(visit):
     assert page.evaluate("opened.load().then(({ device }) => device)") == "wasm"
 
 
-@pytest.mark.parametrize("what, code", [
-    ("delete window.WebAssembly", "no-webassembly"),
-    ("WebAssembly.validate = () => false", "no-webassembly"),
-    ("delete window.Worker", "no-worker"),
-    ("window.Worker = class extends Worker { constructor() { super('nowhere.js') } }", "no-worker"),
-])
+@pytest.mark.parametrize(
+    "what, code",
+    [
+        ("delete window.WebAssembly", "no-webassembly"),
+        ("WebAssembly.validate = () => false", "no-webassembly"),
+        ("delete window.Worker", "no-worker"),
+        ("window.Worker = class extends Worker { constructor() { super('nowhere.js') } }", "no-worker"),
+    ],
+)
 def test_a_browser_that_cannot(visit, what, code):
     page = visit()
     page.evaluate(f"() => {{ {what} }}")

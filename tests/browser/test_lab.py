@@ -1,12 +1,14 @@
-"""The Lab in a real browser: a prompt of one's own, painted in the page. tests/browser/test_engine.py looks at the numbers."""
+"""The Lab in a real browser: a prompt of one's own, painted in the page. tests/browser/test_engine.py looks at the
+numbers."""
+
 import json
 import re
 
 import pytest
-from test_access import open_slide
-from walk import looked, violations
 
 from sdscope.loading.checkpoint import find_model
+from test_access import open_slide
+from walk import looked, violations
 
 PROMPT = "a lighthouse by the sea at night, watercolor"
 WAIT = 120_000  # ms: a busy machine may take its time
@@ -20,7 +22,10 @@ def paint(page, prompt, steps=4):
 
 
 def pixels(page, selector):
-    return page.evaluate("selector => { const c = document.querySelector(selector); return [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data] }", selector)
+    return page.evaluate(
+        "selector => { const c = document.querySelector(selector); return [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data] }",
+        selector,
+    )
 
 
 @pytest.fixture
@@ -66,11 +71,15 @@ def test_stop_and_leave(lab):
     page = lab.page
     page.get_by_label("Steps", exact=True).fill("150")
     page.press(".lab textarea", "Enter")
-    page.wait_for_function("() => /Step [2-9] of 150/.test(document.querySelector('.lab .says').innerText)", timeout=WAIT)
+    page.wait_for_function(
+        "() => /Step [2-9] of 150/.test(document.querySelector('.lab .says').innerText)", timeout=WAIT
+    )
     page.get_by_role("button", name="Stop").click()
     page.wait_for_selector(".lab .go:has-text('Paint')")
     page.press(".lab textarea", "Enter")
-    page.wait_for_function("() => /Step [2-9] of 150/.test(document.querySelector('.lab .says').innerText)", timeout=WAIT)
+    page.wait_for_function(
+        "() => /Step [2-9] of 150/.test(document.querySelector('.lab .says').innerText)", timeout=WAIT
+    )
     page.keyboard.press("Escape")
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowLeft")
@@ -97,10 +106,17 @@ def test_a_link_holds_the_settings_and_asks_for_the_picture(deck):
     page.goto(f"{deck.address}#/lab?prompt=a+castle+in+the+snow&seed=7&steps=3&guidance=2&scheduler=euler")
     page.wait_for_selector(".lab .save", timeout=WAIT)
     assert page.input_value(".lab textarea") == "a castle in the snow" and page.input_value(".lab select") == "euler"
-    assert [page.get_by_label(name, exact=True).input_value() for name in ("Seed", "Steps", "Guidance")] == ["7", "3", "2"]
+    assert [page.get_by_label(name, exact=True).input_value() for name in ("Seed", "Steps", "Guidance")] == [
+        "7",
+        "3",
+        "2",
+    ]
     with page.expect_download() as saved:
         page.get_by_role("button", name="animation").click()
-    assert saved.value.suggested_filename == "a-castle-in-the-snow.gif" and saved.value.path().read_bytes()[:6] == b"GIF89a"
+    assert (
+        saved.value.suggested_filename == "a-castle-in-the-snow.gif"
+        and saved.value.path().read_bytes()[:6] == b"GIF89a"
+    )
     with page.expect_download() as saved:
         page.get_by_role("button", name="picture", exact=True).click()
     assert saved.value.path().read_bytes()[1:4] == b"PNG"
@@ -139,16 +155,22 @@ def test_both_windows_of_a_talk_show_the_run_and_other_tabs_do_not(lab):
     assert reader.inner_text("#slide-content .lab .mark") == "recorded"
 
 
-@pytest.mark.parametrize("component, button, picture", [
-    ("GuidanceSlider", "Paint it here", ".guidance canvas"),
-    ("SchedulerRace", "Race DDIM and DPM++ here", ".lanes figure:last-child canvas"),
-    ("WithoutScheduler", "Subtract here", ".without canvas"),
-    ("PromptWalk", "Walk here", ".here figure:last-child canvas:not(.empty)"),
-])
+@pytest.mark.parametrize(
+    "component, button, picture",
+    [
+        ("GuidanceSlider", "Paint it here", ".guidance canvas"),
+        ("SchedulerRace", "Race DDIM and DPM++ here", ".lanes figure:last-child canvas"),
+        ("WithoutScheduler", "Subtract here", ".without canvas"),
+        ("PromptWalk", "Walk here", ".here figure:last-child canvas:not(.empty)"),
+    ],
+)
 def test_experiments_run_in_the_chapters(deck, component, button, picture):
     open_slide(deck, component)
     assert deck.page.locator(f"#slide-content {picture}").count() == 0
     deck.page.get_by_role("button", name=button).click()
     deck.page.wait_for_selector(f"#slide-content {picture}", timeout=WAIT)
-    deck.page.wait_for_function("() => [...document.querySelectorAll('#slide-content .live')].some(e => e.innerText.includes('Painted in this page'))", timeout=WAIT)
+    deck.page.wait_for_function(
+        "() => [...document.querySelectorAll('#slide-content .live')].some(e => e.innerText.includes('Painted in this page'))",
+        timeout=WAIT,
+    )
     assert looked(deck.page) == [] and violations(deck.page) == [] and deck.take_problems() == []

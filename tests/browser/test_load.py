@@ -1,7 +1,7 @@
 """How much a reader's browser fetches, and when. How long it takes depends on the machine: tools/load.py."""
-from walk import ROOT, open_built
 
 from load import first_load
+from walk import ROOT, open_built
 
 HEAVY = ("monaco", "mermaid", "typescript", "katex.min")
 
@@ -11,7 +11,9 @@ def test_little_comes_before_the_first_slide_and_pictures_when_they_are_near():
         _, before, after = first_load(ROOT / "dist", deck)
         assert "index.html" in before and sum(before.values()) < 600e3
         pictures = [path for path in after if path.startswith("figures/")]
-        assert sum(path.startswith("assets/md-") for path in after) > 40  # the other slides are there, their pictures are not
+        assert (
+            sum(path.startswith("assets/md-") for path in after) > 40
+        )  # the other slides are there, their pictures are not
         assert len(pictures) < 10, pictures
 
 

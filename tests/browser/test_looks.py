@@ -2,6 +2,7 @@
 
 Pictures of half the size, compared by tiles, so that another machine's rounding does not matter.
 """
+
 import io
 import sys
 from pathlib import Path
@@ -60,7 +61,7 @@ if __name__ == "__main__":  # make looks
         old.unlink()
     LOOKS.mkdir(exist_ok=True)
     with open_deck("dist") as deck:
-        for no, click in deck.walk():
+        for _, click in deck.walk():
             if click == deck.nav("clicksTotal"):
                 picture = Image.open(io.BytesIO(deck.page.screenshot())).convert("RGB")
                 path(deck.nav("currentSlideRoute.meta.slide.title")).write_bytes(small(picture))

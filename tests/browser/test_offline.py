@@ -1,10 +1,11 @@
 """The second visit, with the network off: the deck from its service worker, the model from the engine's store."""
+
 import re
 
 import pytest
-from walk import ROOT, open_built
 
 from deck import open_deck
+from walk import ROOT, open_built
 
 # Slidev fetches the other slides when there is nothing else to do.
 KEPT = """async address => {
@@ -27,7 +28,9 @@ def test_a_second_visit_needs_no_network():
         page.goto(f"{deck.address}#/2")
         deck.settle(2, 0)
         assert page.inner_text("#slide-content") == first
-        assert page.evaluate("[...document.querySelectorAll('#slide-content img')].every(img => !img.checkVisibility() || img.naturalWidth)")
+        assert page.evaluate(
+            "[...document.querySelectorAll('#slide-content img')].every(img => !img.checkVisibility() || img.naturalWidth)"
+        )
         page.goto("about:blank")
         page.goto(f"{deck.address}#/lab?prompt=a+blue+boat&steps=2")
         page.wait_for_selector(".lab .save", timeout=120_000)

@@ -1,4 +1,5 @@
 """The deck on paper: `make pdf`."""
+
 import re
 
 import numpy as np
@@ -6,10 +7,10 @@ import pytest
 from PIL import Image
 from pypdf import PdfReader
 from pypdf.generic import DictionaryObject
-from walk import ROOT
 
 import pdf
 from sources import FIGURE, slides
+from walk import ROOT
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +65,9 @@ def test_what_moves_stands_still_on_paper(printed, walked):
     """Its still is on the page, pixel by pixel"""
     pixels = lambda image: np.asarray(image.convert("RGB"), dtype=float)
     still = lambda name: ROOT / "dist/figures" / name.replace(".", "_still.")
-    stills = [(title, still(name)) for title, text in slides() for name in set(FIGURE.findall(text)) if still(name).exists()]
+    stills = [
+        (title, still(name)) for title, text in slides() for name in set(FIGURE.findall(text)) if still(name).exists()
+    ]
     assert len(stills) > 2
     for title, path in stills:
         drawn = [image.image for image in printed.pages[walked.titles.index(title)].images]

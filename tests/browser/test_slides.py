@@ -1,7 +1,9 @@
 """The built deck in a real browser, served under a sub path as a static host would."""
+
 import re
 
 import pytest
+
 from walk import looked
 
 
@@ -42,7 +44,16 @@ def test_the_look_finds_what_is_wrong(deck):
         <footer class="foot"><p class="page" style="left: 50px; top: 500px">7</p></footer>
         <p style="left: 50px; top: 400px; display: none; font-size: 1px">not shown</p></div>""")
     found = "\n".join(looked(deck.page))
-    faults = "too far\" leaves", "tiny\" is 12.0", "shrunk\" is 8.0", "lie over", "is cut off", "did not load", "no alt text", "over the foot"
+    faults = (
+        'too far" leaves',
+        'tiny" is 12.0',
+        'shrunk" is 8.0',
+        "lie over",
+        "is cut off",
+        "did not load",
+        "no alt text",
+        "over the foot",
+    )
     assert [fault for fault in faults if fault not in found] == [] and len(found.splitlines()) == len(faults), found
 
 

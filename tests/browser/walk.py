@@ -1,4 +1,5 @@
 """One walk through the built deck, every slide at every click, on which several tests look."""
+
 import io
 import sys
 from pathlib import Path
@@ -39,7 +40,11 @@ def violations(page):
     """What axe-core says against the page: sentences"""
     if not page.evaluate("'axe' in window"):
         page.evaluate(AXE)
-    return [f"{v['id']}: {node['target'][0]}: {node['failureSummary']}" for v in page.evaluate(RUN_AXE) for node in v["nodes"]]
+    return [
+        f"{v['id']}: {node['target'][0]}: {node['failureSummary']}"
+        for v in page.evaluate(RUN_AXE)
+        for node in v["nodes"]
+    ]
 
 
 def open_built():
@@ -49,7 +54,8 @@ def open_built():
 
 def walk():
     """faults: {(slide, what is wrong): click where it was first seen}; barriers: {what axe says: slide};
-    pictures: {title: the slide after its last click}; titles, notes, said (below the slide, on a phone), short, stirs: of each slide"""
+    pictures: {title: the slide after its last click}; titles, notes, said (below the slide, on a phone), short,
+    stirs: of each slide"""
     seen = SimpleNamespace(faults={}, barriers={}, pictures={}, titles=[], notes=[], said=[], short=[], stirs=[])
     with open_built() as deck:
         for no, click in deck.walk():

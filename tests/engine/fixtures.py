@@ -10,8 +10,8 @@ from diffusers import DPMSolverMultistepScheduler, EulerDiscreteScheduler
 
 from sdscope.loading.checkpoint import find_model, load_text
 from sdscope.loading.config import read_config
-from sdscope.trace.record import Tokens
 from sdscope.scheduler import DDIM
+from sdscope.trace.record import Tokens
 
 POSTCARD = find_model("postcard")
 
@@ -25,14 +25,20 @@ def randoms():
 def schedulers():
     """Every step of the schedulers, for outputs drawn at random"""
     config = read_config(POSTCARD / "scheduler/scheduler_config.json")
-    makers = {"ddim": DDIM, "euler": EulerDiscreteScheduler.from_config, "dpm++": DPMSolverMultistepScheduler.from_config}
+    makers = {
+        "ddim": DDIM,
+        "euler": EulerDiscreteScheduler.from_config,
+        "dpm++": DPMSolverMultistepScheduler.from_config,
+    }
     cases = []
     for name, make in makers.items():
         for changes in {}, {"prediction_type": "epsilon"}, {"set_alpha_to_one": True, "steps_offset": 0}:
             for steps in 1, 2, 14, 15, 25, 33:
                 scheduler = make(config | changes)
                 scheduler.set_timesteps(steps)
-                cases.append(dict(name=name, config=config | changes) | run(scheduler, torch.Generator().manual_seed(steps)))
+                cases.append(
+                    dict(name=name, config=config | changes) | run(scheduler, torch.Generator().manual_seed(steps))
+                )
     return cases
 
 
@@ -45,8 +51,14 @@ def run(scheduler, generator):
         output = torch.randn(8, generator=generator)
         step = scheduler.step(output, t, latents)
         latents, x0 = step.prev_sample, getattr(step, "pred_original_sample", None)
-        case["steps"].append(dict(seen=seen.tolist(), output=output.tolist(), prev=latents.tolist(),
-                                  x0=None if x0 is None else x0.tolist()))
+        case["steps"].append(
+            dict(
+                seen=seen.tolist(),
+                output=output.tolist(),
+                prev=latents.tolist(),
+                x0=None if x0 is None else x0.tolist(),
+            )
+        )
     return case
 
 

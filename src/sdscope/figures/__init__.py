@@ -1,13 +1,34 @@
 """Figures from a trace: each function returns an object that shows itself in Jupyter and saves itself."""
 
 from .base import Animation, Picture, Plot
-from .denoise import attention_movie, attention_rows, attention_steps, attention_words, decoded_movie
-from .denoise import evenly, latents_movie, predictions, strip, x0_movie
+from .denoise import (
+    attention_movie,
+    attention_rows,
+    attention_steps,
+    attention_words,
+    decoded_movie,
+    evenly,
+    latents_movie,
+    predictions,
+    strip,
+    x0_movie,
+)
 from .latents import LatentRGB, channels, decode, one_place, to_picture, to_tensor
-from .runs import Runs
-from .scheduler import alphas, ddim_step, ddim_terms, distance, look, race, ratio_noise
-from .scheduler import spacings, steps_for, timetable, trials
 from .pictures import album, gallery, movie, side_by_side, sizes, social
+from .runs import Runs
+from .scheduler import (
+    alphas,
+    ddim_step,
+    ddim_terms,
+    distance,
+    look,
+    race,
+    ratio_noise,
+    spacings,
+    steps_for,
+    timetable,
+    trials,
+)
 from .sheets import Data, Sheet
 from .text import cut_off, embedding, equations, last_tokens, similarity, token_examples, token_strip
 from .training import childhood, growth, price, scores

@@ -17,8 +17,8 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from PIL import Image, features
 
-from ..errors import SdscopeError
 from .. import files
+from ..errors import SdscopeError
 
 STYLE = Path(__file__).with_name("style.mplstyle")
 WIDTH = 884  # CSS pixels: as wide as a slide has room for

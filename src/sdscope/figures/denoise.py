@@ -8,7 +8,24 @@ import numpy as np
 from PIL import Image
 
 from ..trace import Step, Trace
-from .base import COND, GUIDED, HEAT, INK, LATENTS, MUTED, PAPER, SCALE, UNCOND, WIDTH, X0, Animation, Board, coloured, plot, rasterize
+from .base import (
+    COND,
+    GUIDED,
+    HEAT,
+    INK,
+    LATENTS,
+    MUTED,
+    PAPER,
+    SCALE,
+    UNCOND,
+    WIDTH,
+    X0,
+    Animation,
+    Board,
+    coloured,
+    plot,
+    rasterize,
+)
 from .latents import LatentRGB
 from .pictures import movie
 from .text import SPECIAL
@@ -143,7 +160,8 @@ def attention_words(t: Trace, image: Image.Image, words: list[str]):
 
 @plot
 def attention_steps(t: Trace, steps: list[Step], pictures: list[Image.Image], words: list[str]):
-    """The same at each of the `steps`, over the picture that the UNet has in mind there. A word has one scale for all steps."""
+    """The same at each of the `steps`, over the picture that the UNet has in mind there. A word has one scale for
+    all steps."""
     margin, gap = 92, 6
     cell = (WIDTH - margin + gap) / len(steps) - gap
     board = Board(WIDTH, 28 + (len(words) + 1) * (cell + gap) - gap)
@@ -151,7 +169,9 @@ def attention_steps(t: Trace, steps: list[Step], pictures: list[Image.Image], wo
     rows = {"x0": pictures} | {word: [overlay(p, heat[word][s.i]) for s, p in zip(steps, pictures)] for word in words}
     for y, (name, row) in enumerate(rows.items()):
         top = 28 + y * (cell + gap)
-        board.text(margin - 12, top + cell / 2, SPECIAL.get(name, name), 16, INK if y else X0, ha="right", weight="bold")
+        board.text(
+            margin - 12, top + cell / 2, SPECIAL.get(name, name), 16, INK if y else X0, ha="right", weight="bold"
+        )
         for x, (s, picture) in enumerate(zip(steps, row)):
             board.picture(margin + x * (cell + gap), top, cell, cell, picture)
             if y == 0:

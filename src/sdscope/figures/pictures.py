@@ -72,7 +72,9 @@ def social(image, lines, below):
 @plot
 def sizes(images, labels, height=280, gap=20):
     """Pictures of different sizes on one scale, side by side, each with its label below."""
-    scale = min(height / max(i.height for i in images), (WIDTH - gap * (len(images) - 1)) / sum(i.width for i in images))
+    scale = min(
+        height / max(i.height for i in images), (WIDTH - gap * (len(images) - 1)) / sum(i.width for i in images)
+    )
     board = Board(sum(i.width for i in images) * scale + gap * (len(images) - 1), height + 34)
     x = 0
     for image, label in zip(images, labels):

@@ -19,8 +19,8 @@ from pathlib import Path
 import torch
 from filelock import FileLock
 
-from ..errors import SdscopeError
 from .. import files
+from ..errors import SdscopeError
 from ..trace import Trace, trace
 
 ROOM = 4e9  # bytes of runs that are kept on disk
@@ -59,7 +59,14 @@ class Runs:
         height, width = height or self.pipe.sides[0], width or self.pipe.sides[1]
         setting = [prompt, negative_prompt, height, width, steps, float(guidance), seed]
         kind = type(scheduler)
-        key = [*setting, attention, features, f"{kind.__module__}.{kind.__name__}", config_of(scheduler), self.fingerprint]
+        key = [
+            *setting,
+            attention,
+            features,
+            f"{kind.__module__}.{kind.__name__}",
+            config_of(scheduler),
+            self.fingerprint,
+        ]
         key = sha256(json.dumps(key).encode())
         if kind.__module__ == "__main__":  # a class of the notebook: its source may be another next time
             return self.paint(setting, scheduler, attention, features)

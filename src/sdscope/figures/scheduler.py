@@ -86,7 +86,11 @@ def ddim_terms(scheduler, step) -> list[list[tuple]]:
 def ddim_step(scheduler, step, rgb: LatentRGB):
     """One step as sums of pictures: what is multiplied by what."""
     colours = {"latents": LATENTS, "next latents": LATENTS, "v": GUIDED, "noise": NOISE, "pred_x0": X0}
-    meaning = {"pred_x0": "what is picture in it", "noise": "what is noise in it", "next latents": "both again, with less noise"}
+    meaning = {
+        "pred_x0": "what is picture in it",
+        "noise": "what is noise in it",
+        "next latents": "both again, with less noise",
+    }
     cell, high, factor_width = 98, 132, 116
     equations = ddim_terms(scheduler, step)
     board = Board(WIDTH, len(equations) * high)
@@ -184,7 +188,9 @@ def ratio_noise(scheduler, seen: dict[float, list[float]]):
         axes.annotate(f"× {ratio:g}", (x[middle], values[middle]), (0, 9), **label)
     high = 1.4 * max(max(values) for values in seen.values())
     low = 0.7 * min(min(values) for values in seen.values())
-    axes.set(xlim=(0.5, steps + 0.5), ylim=(low, high), yscale="log", xlabel="step", ylabel="std of the predicted noise")
+    axes.set(
+        xlim=(0.5, steps + 0.5), ylim=(low, high), yscale="log", xlabel="step", ylabel="std of the predicted noise"
+    )
     ticks = [tick for tick in (0.05, 0.1, 0.2, 0.5, 1, 2, 5) if low < tick < high]
     log_ticks(axes.yaxis, ticks)
     return board

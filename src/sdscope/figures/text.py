@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import matplotlib
 import torch
-from PIL import Image
 from matplotlib.font_manager import FontProperties
 from matplotlib.patches import FancyBboxPatch
 from matplotlib.textpath import TextPath
+from PIL import Image
 
-from ..trace.record import LETTERS
 from ..trace import END, START, Tokens
+from ..trace.record import LETTERS
 from .base import COND, INK, LATENTS, MUTED, SIGNED, WIDTH, Board, plot
 
 SPECIAL = {START: "start", END: "end"}
@@ -105,7 +105,9 @@ def lines(widths: list[float], width: float, gap: float) -> list[tuple[float, in
 def text_width(string: str, size: float) -> float:
     """In CSS pixels."""
     with matplotlib.rc_context({"text.parse_math": False}):  # as on the board
-        path = TextPath((0, 0), string, size=size, prop=FontProperties(family="DejaVu Sans")) if string.strip() else None
+        path = (
+            TextPath((0, 0), string, size=size, prop=FontProperties(family="DejaVu Sans")) if string.strip() else None
+        )
     return path.get_extents().width if path else 0
 
 
@@ -135,7 +137,9 @@ def embedding(tokens: Tokens, values: torch.Tensor, rows=12):
 def last_tokens(pipe, texts: list[str]) -> torch.Tensor:
     """(n, D): for each text the vector of its end token, the one that has seen all of it."""
     ids = pipe.tokenizer(texts).input_ids
-    return torch.stack([embeds[len(i) - 1] for i, embeds in zip(ids, pipe.encode_prompt(texts, [], False).cpu().float())])
+    return torch.stack(
+        [embeds[len(i) - 1] for i, embeds in zip(ids, pipe.encode_prompt(texts, [], False).cpu().float())]
+    )
 
 
 @plot

@@ -30,7 +30,8 @@ def childhood(folder: Path, side: int, columns: int = 4) -> tuple[dict, dict[int
 
 @plot
 def growth(curve: list[tuple[int, float]], pictures: dict[int, Image.Image], cell=84, gap=6):
-    """The loss, and above it what the same prompt and seed became after so many steps; as many pictures as there is room for."""
+    """The loss, and above it what the same prompt and seed became after so many steps; as many pictures as there is
+    room for."""
     steps, losses = np.array(curve).T
     left, wide = 70, WIDTH - 70 - cell / 2
     board = Board(WIDTH, cell + 300)
@@ -77,7 +78,10 @@ def price(evaluation: dict):
     """What guidance costs: how different pictures of one prompt are, and how far all are from the painter's."""
     board = Board(WIDTH, 330)
     scales = [row["scale"] for row in evaluation["guidance"]]
-    titles = {"diversity": "different from each other, 1: as the painter's", "frechet": "far from the painter's (Fréchet distance)"}
+    titles = {
+        "diversity": "different from each other, 1: as the painter's",
+        "frechet": "far from the painter's (Fréchet distance)",
+    }
     for i, (name, title) in enumerate(titles.items()):
         x = 56 + i * 460
         axes = board.axes(x, 40, 360, 220)

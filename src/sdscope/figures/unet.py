@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import torch
-from matplotlib.patheffects import withStroke
 from matplotlib.patches import Rectangle
+from matplotlib.patheffects import withStroke
 from PIL import Image
 
 from ..trace import Tokens, Trace

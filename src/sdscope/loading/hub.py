@@ -4,8 +4,7 @@ import logging
 import re
 from pathlib import Path
 
-from ..errors import SdscopeError
-from ..errors import first_line
+from ..errors import SdscopeError, first_line
 from .folder import FILES, KINDS, VOCABULARY, missing_files, refuse_other_kinds
 from .models import KNOWN, MIRRORS
 from .weights import is_complete, patterns, variants

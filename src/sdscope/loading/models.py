@@ -10,9 +10,7 @@ from dataclasses import dataclass, field
 # What is not in these dictionaries is the default of UNet2DConditionModel, AutoencoderKL, CLIPTextConfig.
 CLIP_L = dict(hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12)
 CLIP_H = dict(hidden_size=1024, intermediate_size=4096, num_hidden_layers=23, num_attention_heads=16)
-SD2_UNET = dict(
-    attention_head_dim=[5, 10, 20, 20], cross_attention_dim=1024, use_linear_projection=True
-)
+SD2_UNET = dict(attention_head_dim=[5, 10, 20, 20], cross_attention_dim=1024, use_linear_projection=True)
 
 
 @dataclass(frozen=True)
@@ -47,17 +45,11 @@ KNOWN = {
         "stable-diffusion-v1-5",
         removed="runwayml/stable-diffusion-v1-5",
     ),
-    "sd2": sd2(
-        "stable-diffusion-2-base", "f5bc1bd97485577aa0b946fa8a9004e2ec147402", 512, "epsilon"
-    ),
+    "sd2": sd2("stable-diffusion-2-base", "f5bc1bd97485577aa0b946fa8a9004e2ec147402", 512, "epsilon"),
     # the mirror's newest: which commit that is could not be looked up
     "sd2-768": sd2("stable-diffusion-2", None, 768, "v_prediction"),
-    "sd21": sd2(
-        "stable-diffusion-2-1-base", "4e63672c03103b6c636b8fb4119ba982469b2955", 512, "epsilon"
-    ),
-    "sd21-768": sd2(
-        "stable-diffusion-2-1", "bb2154823665391b4fb29b0b9cf82a198964ee05", 768, "v_prediction"
-    ),
+    "sd21": sd2("stable-diffusion-2-1-base", "4e63672c03103b6c636b8fb4119ba982469b2955", 512, "epsilon"),
+    "sd21-768": sd2("stable-diffusion-2-1", "bb2154823665391b4fb29b0b9cf82a198964ee05", 768, "v_prediction"),
 }
 
 MIRRORS = {known.removed: short for short, known in KNOWN.items() if known.removed}

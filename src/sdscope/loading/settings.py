@@ -8,7 +8,8 @@ nobody here can say what it does. Names that begin with _ are notes on where a f
 
 import logging
 import re
-from typing import Callable, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 from ..errors import SdscopeError
 from .config import Config
@@ -174,6 +175,7 @@ def check_unet(c):
         if width % number:
             told = f"attention_head_dim is {shown(heads)}, the number of heads"
             return f"{told}: {number} does not divide {width} channels"
+    return None
     if widths and widths[0] % 2:
         return f"block_out_channels begins with {widths[0]}: half of it are sines, half cosines, so it must be even"
     return check_groups(c)
@@ -194,17 +196,20 @@ def check_groups(c):
     for width in c.get("block_out_channels", []):
         if width % c.get("norm_num_groups", 1):
             return f"norm_num_groups is {c['norm_num_groups']}, which does not divide {width} channels"
+    return None
 
 
 def check_text(c):
     width, heads = c.get("hidden_size", 1), c.get("num_attention_heads", 1)
     if width % heads:
         return f"num_attention_heads is {heads}, which does not divide a hidden_size of {width}"
+    return None
 
 
 def check_schedule(c):
     if c.get("steps_offset", 0) >= c.get("num_train_timesteps", 1000):
         return f"steps_offset is {c['steps_offset']}: it must be below num_train_timesteps"
+    return None
 
 
 # fine-tuning with averaged weights leaves the average's own settings in config.json (diffusers' EMAModel)

@@ -35,7 +35,9 @@ class Difference(NamedTuple):
         return [self.file, self.what, *("…" * bool(start) + text[start : start + 40] for text in both)]
 
 
-def check(root: Path, only=(), out: Path | None = None, parameters: dict | None = None, jobs=None, say=print) -> list[Difference]:
+def check(
+    root: Path, only=(), out: Path | None = None, parameters: dict | None = None, jobs=None, say=print
+) -> list[Difference]:
     """Execute notebooks, with nothing kept from earlier runs; see `make` in notebooks.py."""
     out = out or root
     if not manifest.read(out / "public"):
@@ -92,7 +94,9 @@ def compare_figure(name, entry, again, public, stage):
     else:
         (a, times), (b, times_again) = frames(public / "figures" / name), frames(stage / "figures" / name)
         if (a.shape, times) != (b.shape, times_again):
-            yield Difference(name, "frames, height, width, ms", f"{a.shape} {sum(times)}", f"{b.shape} {sum(times_again)}")
+            yield Difference(
+                name, "frames, height, width, ms", f"{a.shape} {sum(times)}", f"{b.shape} {sum(times_again)}"
+            )
         elif (worst := psnr(a, b)) < LEAST:
             yield Difference(name, "picture", f"at least {LEAST} dB", f"{worst:.1f} dB")
 

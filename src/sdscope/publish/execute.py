@@ -28,7 +28,9 @@ print(sum(run.made for run in every), sum(run.asked for run in every))"""
 LINES = 12  # of a traceback
 
 
-def execute_all(stamps: dict[Path, str], folder: Path, parameters=None, jobs=None, kept: Path | None = None, say=print) -> None:
+def execute_all(
+    stamps: dict[Path, str], folder: Path, parameters=None, jobs=None, kept: Path | None = None, say=print
+) -> None:
     """{notebook: stamp}. What a notebook makes lies in folder/NAME, which holds done.json when it is finished.
 
     The number of threads changes how sums are rounded, so it depends on `jobs` alone: on a CPU one kernel for each
@@ -37,7 +39,11 @@ def execute_all(stamps: dict[Path, str], folder: Path, parameters=None, jobs=Non
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     jobs = jobs or (cores if pick_device().type == "cpu" else 1)
-    env = {**os.environ, "OMP_NUM_THREADS": str(max(1, cores // jobs)), "SDSCOPE_RUNS": str(kept.resolve()) if kept else ""}
+    env = {
+        **os.environ,
+        "OMP_NUM_THREADS": str(max(1, cores // jobs)),
+        "SDSCOPE_RUNS": str(kept.resolve()) if kept else "",
+    }
     notebooks = {path: prepare(path, parameters) for path in stamps}
     began, failed, clients, counts = time.monotonic(), [], [], []
     with bars() as progress, ThreadPoolExecutor(jobs) as pool:
@@ -70,7 +76,9 @@ def bars() -> Progress:
     """One line for each notebook that is being executed; silent when nobody watches."""
     console = Console(stderr=True)
     columns = [BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.fields[tag]}", markup=False)]
-    return Progress(TextColumn("{task.description}"), *columns, console=console, transient=True, disable=not console.is_terminal)
+    return Progress(
+        TextColumn("{task.description}"), *columns, console=console, transient=True, disable=not console.is_terminal
+    )
 
 
 def prepare(path: Path, parameters: dict | None):
@@ -83,7 +91,9 @@ def prepare(path: Path, parameters: dict | None):
     return papermill.execute_notebook(str(path), None, parameters, prepare_only=True)
 
 
-def execute(path: Path, notebook, stage: Path, stamp: str, env: dict, progress: Progress, clients: list) -> tuple[str, int, int]:
+def execute(
+    path: Path, notebook, stage: Path, stamp: str, env: dict, progress: Progress, clients: list
+) -> tuple[str, int, int]:
     """One notebook, in its own folder. Returns a line about what it made, and the UNet calls made and asked for."""
     began, at = time.monotonic(), path.name
     shutil.rmtree(stage, ignore_errors=True)

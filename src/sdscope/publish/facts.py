@@ -16,7 +16,17 @@ from ..loading.models import KNOWN
 from ..shapes import build, shapes, total
 
 FOUR = ("pipeline", "unet", "vae", "scheduler")  # what the deck reads
-BARE = (*FOUR, "checkpoint", "models", "devices", "settings", "inputs", "steps", "tiling", "config")  # all that makes a picture
+BARE = (
+    *FOUR,
+    "checkpoint",
+    "models",
+    "devices",
+    "settings",
+    "inputs",
+    "steps",
+    "tiling",
+    "config",
+)  # all that makes a picture
 PARTS = ("unet", "vae", "text_encoder")
 
 
@@ -40,7 +50,8 @@ def facts() -> dict:
 
 
 def marks(folder: Path) -> dict:
-    """In how many percent of Postcard's pictures, at the usual guidance, the judge read what was asked for: postcard.right.place, ..."""
+    """In how many percent of Postcard's pictures, at the usual guidance, the judge read what was asked for:
+    postcard.right.place, ..."""
     evaluation = json.loads((folder / "evaluation.json").read_text())
     usual = next(row for row in evaluation["guidance"] if row["scale"] == 5)
     return {f"postcard.right.{name}": round(100 * part) for name, (part, *_) in usual["accuracy"].items()}

@@ -13,10 +13,10 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from ..errors import SdscopeError
 from .. import files
-from . import facts, manifest
+from ..errors import SdscopeError
 from ..figures import runs
+from . import facts, manifest
 from .execute import execute_all
 
 REPOSITORY = "https://github.com/understand-stable-diffusion/understand-stable-diffusion-from-code"
@@ -111,7 +111,10 @@ def publish(stages: list[Path], names: set[str], numbers: dict, out: Path) -> No
         ours = name in old or name.split("/")[1] in before
         if not ours and os.path.lexists(out / name) and (out / name).read_bytes() != path.read_bytes():
             raise SdscopeError(f"cannot write {out / name}: it was not made by this command; move it away")
-    kept = {*(f"public/figures/{figure}" for figure in entries), *(f"embed/{name}/{text}" for name in excerpts for text in excerpts[name])}
+    kept = {
+        *(f"public/figures/{figure}" for figure in entries),
+        *(f"embed/{name}/{text}" for name in excerpts for text in excerpts[name]),
+    }
     with files.making(out / "public", os.listdir) as public, files.making(out / "embed", os.listdir) as embed:
         place = {"public": public, "embed": embed}
         for name in MADE:
@@ -132,4 +135,7 @@ def publish(stages: list[Path], names: set[str], numbers: dict, out: Path) -> No
 def published(out: Path) -> set[str]:
     """The files below public/ and embed/ that this command has made"""
     figures, excerpts = (manifest.read(out / "public", what) for what in ("figures", "excerpts"))
-    return {*(f"public/figures/{name}" for name in figures), *(f"embed/{name}/{text}" for name in excerpts for text in excerpts[name])}
+    return {
+        *(f"public/figures/{name}" for name in figures),
+        *(f"embed/{name}/{text}" for name in excerpts for text in excerpts[name]),
+    }

@@ -3,7 +3,7 @@
 A notebook asks once for its saver and then saves each figure with one call:
 
     settings = dict(prompt=prompt, negative_prompt=negative_prompt, seed=seed, steps=steps, ...)
-    save = figures.saver("02_encode_prompt", **settings)
+    save = saver("02_encode_prompt", **settings)
     save(fig, "tokens.png", alt="...")
 """
 
@@ -18,11 +18,11 @@ from pathlib import Path
 from PIL import Image
 
 from .. import files
+from ..figures.base import Shown
 from ..loading.checkpoint import find_model, read_settings
 from ..loading.devices import pick_device, pick_dtype
 from ..loading.settings import sides
 from ..loading.weights import weights_sha256
-from ..figures.base import Shown
 
 PROVENANCE = ("prompt", "negative_prompt", "seed", "steps", "guidance", "size", "model")
 

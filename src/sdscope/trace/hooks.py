@@ -14,7 +14,7 @@ from typing import get_args
 import torch
 
 from ..errors import SdscopeError
-from .record import END, START, Attention, Features, Step, Tokens, Trace, cutter
+from .record import Attention, Features, Step, Tokens, Trace, cutter
 
 UNET_PARTS = re.compile(r"conv_in|conv_out|.*\.(resnets|attentions|downsamplers|upsamplers)\.\d+")
 TEXT_PARTS = re.compile(r"(?:text_model\.)?(?:embeddings|encoder\.layers\.(\d+))")
@@ -44,7 +44,9 @@ def refuse_unseen(pipe, attention):
     """Forward hooks see nothing in a module that torch.compile made, nor to_k in one that was fused."""
     for part in ("unet", "vae", "scheduler"):
         if getattr(pipe, part, None) is None:
-            raise SdscopeError(f"a {type(pipe).__name__} without {part} cannot be traced: trace needs unet, vae and scheduler")
+            raise SdscopeError(
+                f"a {type(pipe).__name__} without {part} cannot be traced: trace needs unet, vae and scheduler"
+            )
     for part in ("text_encoder", "unet", "vae"):
         for name, module in modules(pipe, part):
             if name.endswith("_orig_mod") or module._compiled_call_impl is not None:
@@ -260,9 +262,13 @@ class Recorder:
 
     def check_calls(self, noise, batch):
         """A step that was seen whole has one call of the UNet, with one row for each picture or two."""
-        known = "a trace knows one call for each step, of a row for each picture, or with guidance of two: uncond, then cond"
+        known = (
+            "a trace knows one call for each step, of a row for each picture, with guidance of two: uncond, then cond"
+        )
         if self.calls == 0 and self.trace.steps:
-            raise SdscopeError("scheduler.step was called again without the UNet: a trace knows one UNet call for each step")
+            raise SdscopeError(
+                "scheduler.step was called again without the UNet: a trace knows one UNet call for each step"
+            )
         if self.calls == 0 or (self.mode and not self.looks):
             what = "UNet" if self.calls == 0 else "UNet's cross-attention"
             raise SdscopeError(f"hooks saw nothing of the {what}: replaced, compiled or fused inside the block?")

@@ -24,8 +24,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-from ..errors import SdscopeError
 from .. import files
+from ..errors import SdscopeError
 
 START, END = "<|startoftext|>", "<|endoftext|>"  # Stable Diffusion 1 pads with END too, 2 with "!"
 LETTERS = sorted(pre_tokenizers.ByteLevel.alphabet())  # one for each byte
@@ -154,7 +154,8 @@ class Attention(dict):
 
 
 class Stages(dict):
-    """{part of the decoder: what it gave}. Empty where the picture was decoded in tiles: no part saw the whole of it."""
+    """{part of the decoder: what it gave}. Empty where the picture was decoded in tiles: no part saw the whole of
+    it."""
 
     def __missing__(self, name):
         what = f"there is {', '.join(self)}" if self else "nothing was decoded, or only in tiles"
@@ -272,14 +273,16 @@ class Trace:
         """The trace that `save` wrote, equal in every bit. A file that is not one, or cut short: SdscopeError."""
         try:
             with safe_open(path, "pt") as f:
-                metadata, named = f.metadata() or {}, {name: f.get_tensor(name) for name in f.keys()}
+                metadata, named = f.metadata() or {}, {name: f.get_tensor(name) for name in f.keys()}  # noqa: SIM118
         except (OSError, SafetensorError) as error:
             raise SdscopeError(f"{path} cannot be read, or was cut short ({error}): save the trace again") from error
         if "trace" not in metadata:
             raise SdscopeError(f"{path} is not a saved trace")
         written, _, text = metadata["trace"].partition(" ")
         if written != sha256(text, named):
-            raise SdscopeError(f"{path} is not as this version saves a trace, or was changed: take it and save it again")
+            raise SdscopeError(
+                f"{path} is not as this version saves a trace, or was changed: take it and save it again"
+            )
         return cls.from_tensors(json.loads(text), named)
 
     @classmethod

@@ -3,6 +3,7 @@
 Any number of processes may work with one folder: what one of them makes, the others wait for. What is kept there
 knows which code made it, by the hash in its name; what other code made is neither used nor touched.
 """
+
 import ast
 import hashlib
 import json
@@ -18,22 +19,25 @@ import numpy as np
 from filelock import FileLock, Timeout
 from transformers import CLIPTokenizer
 
-from ...errors import SdscopeError
 from ... import files
-from ...errors import first_line
+from ...errors import SdscopeError, first_line
 from ..world.captions import caption
+from ..world.paint import paint
 from ..world.scene import Scene, labels
 from .tokenizer import train_tokenizer
-from ..world.paint import paint
 
 log = logging.getLogger("sdscope")
 CHUNK = 500
-CAPTIONS = 6                                                   # written for each picture
+CAPTIONS = 6  # written for each picture
 # seeds of scenes that never meet: what the model learns from, what the judge learns from, what both are asked about
 TRAINING, JUDGE, EVALUATION = 0, 2**34, 2**35
 # the modules that decide what is painted, and what is written
 WORLD = Path(__file__).parents[1] / "world"
-PAINTER, WRITER, LABELLER = ("canvas", "paint", "places", "scene", "styles", "things"), ("captions", "scene"), ("scene",)
+PAINTER, WRITER, LABELLER = (
+    ("canvas", "paint", "places", "scene", "styles", "things"),
+    ("captions", "scene"),
+    ("scene",),
+)
 
 
 def held_out_scenes(count):
@@ -47,21 +51,34 @@ def held_out_scenes(count):
 
 
 def painted(folder: Path, count: int, size=(128, 128), first=TRAINING, progress=None) -> np.ndarray:
-    """The pictures of the `count` scenes from seed `first` on, or of more: a memory-mapped (count, h, w, 3) uint8 array.
+    """The pictures of the `count` scenes from seed `first` on, or of more: a memory-mapped (count, h, w, 3) uint8
+    array.
 
     Painted in chunks, so that an interrupted run goes on where it was. `progress(iterable, total, text)`
     shows how far it is.
     """
-    return made(folder, f"pictures-{size[0]}x{size[1]}-{first}", version(PAINTER), count,
-                partial(paint_chunk, size=size, first=first), progress)
+    return made(
+        folder,
+        f"pictures-{size[0]}x{size[1]}-{first}",
+        version(PAINTER),
+        count,
+        partial(paint_chunk, size=size, first=first),
+        progress,
+    )
 
 
 def captioned(folder: Path, count: int, first=TRAINING, progress=None) -> np.ndarray:
     """CAPTIONS captions of each of these scenes as token ids: (count, CAPTIONS, 77) int16."""
     tokenizer_in(folder)
     vocabulary = [file.read_bytes() for file in sorted((folder / "tokenizer").glob("*.json"))]
-    return made(folder, f"captions-{first}", version(WRITER, CAPTIONS, CHUNK, vocabulary), count,
-                partial(caption_chunk, folder=folder, first=first), progress)
+    return made(
+        folder,
+        f"captions-{first}",
+        version(WRITER, CAPTIONS, CHUNK, vocabulary),
+        count,
+        partial(caption_chunk, folder=folder, first=first),
+        progress,
+    )
 
 
 def labelled(folder: Path, count: int, first=TRAINING, progress=None) -> np.ndarray:
@@ -90,7 +107,12 @@ def paint_chunk(start, size, first):
 
 def caption_chunk(start, folder, first):
     rng = np.random.default_rng([first, start])
-    texts = [caption(scene, rng) for i in range(start, start + CHUNK) for scene in [scene_of(first + i)] for _ in range(CAPTIONS)]
+    texts = [
+        caption(scene, rng)
+        for i in range(start, start + CHUNK)
+        for scene in [scene_of(first + i)]
+        for _ in range(CAPTIONS)
+    ]
     return tokenize(tokenizer_in(folder), texts).astype(np.int16).reshape(CHUNK, CAPTIONS, -1)
 
 
@@ -131,8 +153,12 @@ def make_all(folder, name, version, count, make, progress):
     join([chunk(start) for start in starts], folder / f"{name}-{count}.{version}.npy")
     for start in starts:
         chunk(start).unlink()
-    cost = dict(made=f"{name}-{count}.npy", rows=CHUNK * len(missing), cores=len(os.sched_getaffinity(0)),
-                seconds=round(time.monotonic() - begun, 1))
+    cost = dict(
+        made=f"{name}-{count}.npy",
+        rows=CHUNK * len(missing),
+        cores=len(os.sched_getaffinity(0)),
+        seconds=round(time.monotonic() - begun, 1),
+    )
     with open(folder / "cost.jsonl", "a") as log_file:
         log_file.write(json.dumps(cost) + "\n")
 
@@ -202,7 +228,9 @@ def tokenizer_in(folder: Path, save=None) -> CLIPTokenizer:
         return CLIPTokenizer.from_pretrained(folder / "tokenizer")
     except Exception as error:  # json's, tokenizers', transformers'
         reason = first_line(error)
-        raise SdscopeError(f"{folder / 'tokenizer'} is damaged ({reason}): what was trained with it cannot be used without") from error
+        raise SdscopeError(
+            f"{folder / 'tokenizer'} is damaged ({reason}): what was trained with it cannot be used without"
+        ) from error
 
 
 def tokenize(tokenizer, texts) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 Both stay as they are meanwhile, as in Stable Diffusion.
 """
+
 import copy
 import json
 import os
@@ -14,9 +15,9 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
 
-from ...pipeline import StableDiffusion
 from ... import files
 from ...loading.checkpoint import find_model
+from ...pipeline import StableDiffusion
 from ...scheduler import DDIM
 from ...unet import UNet2DConditionModel
 from .data import CAPTIONS, TRAINING, captioned, tokenize, tokenizer_in
@@ -25,31 +26,63 @@ from .story import keep_story
 from .text import trained_text_encoder
 from .vae import VAE_CONFIG, centre, encoded, train_autoencoder, trained_vae
 
-# Stable Diffusion 2 with a fifth to a tenth of its channels and one layer in a block instead of two; heads of 64, attention on the upper three levels
+# Stable Diffusion 2 with a fifth to a tenth of its channels and one layer in a block instead of two; heads of 64,
+# attention on the upper three levels
 UNET_CONFIG = {
-    "_class_name": "UNet2DConditionModel", "act_fn": "silu", "in_channels": 4, "out_channels": 4, "sample_size": 16, "center_input_sample": False,
-    "block_out_channels": [64, 128, 128, 128], "layers_per_block": 1, "attention_head_dim": [1, 2, 2, 2], "cross_attention_dim": 160,
+    "_class_name": "UNet2DConditionModel",
+    "act_fn": "silu",
+    "in_channels": 4,
+    "out_channels": 4,
+    "sample_size": 16,
+    "center_input_sample": False,
+    "block_out_channels": [64, 128, 128, 128],
+    "layers_per_block": 1,
+    "attention_head_dim": [1, 2, 2, 2],
+    "cross_attention_dim": 160,
     "down_block_types": ["CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"],
     "up_block_types": ["UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"],
-    "use_linear_projection": True, "norm_num_groups": 16, "norm_eps": 1e-5, "flip_sin_to_cos": True, "freq_shift": 0,
-    "downsample_padding": 1, "mid_block_scale_factor": 1,
+    "use_linear_projection": True,
+    "norm_num_groups": 16,
+    "norm_eps": 1e-5,
+    "flip_sin_to_cos": True,
+    "freq_shift": 0,
+    "downsample_padding": 1,
+    "mid_block_scale_factor": 1,
 }
 SCHEDULER_CONFIG = {
-    "_class_name": "DDIMScheduler", "num_train_timesteps": 1000, "beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear",
-    "prediction_type": "v_prediction", "steps_offset": 1, "set_alpha_to_one": False, "clip_sample": False, "timestep_spacing": "leading",
-    "skip_prk_steps": True, "trained_betas": None,
+    "_class_name": "DDIMScheduler",
+    "num_train_timesteps": 1000,
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "prediction_type": "v_prediction",
+    "steps_offset": 1,
+    "set_alpha_to_one": False,
+    "clip_sample": False,
+    "timestep_spacing": "leading",
+    "skip_prk_steps": True,
+    "trained_betas": None,
 }
 # width and height, and the part of the batches that has them
 SIZES = {(128, 128): 0.8, (192, 128): 0.08, (224, 128): 0.06, (128, 192): 0.06}
 LARGE = {(256, 256): 0.8, (384, 256): 0.08, (448, 256): 0.06, (256, 384): 0.06}
 # what the sample sheets ask for: the twelve that the first generation was judged by, then what it could not do
 PROMPTS = (
-    "painting depicting the sea, sunrise, ship", "a lighthouse by the sea at night, watercolor", "pixel art of a castle in the snow",
-    "hot air balloon over the mountains, flat vector illustration", "a blue house in a green field at sunset, oil painting",
-    "pencil sketch of a windmill in the countryside", "a rocket in the desert at night, flat vector illustration",
-    "watercolor of a tree in the snow at sunrise", "a red ship on the sea at night, pixel art", "painting of mountains at sunset",
-    "a yellow castle in the city during the day, oil painting", "green hot air balloon over the city at dawn, watercolor",
-    "a photograph of an astronaut riding a horse", "a red house and a blue boat, flat vector illustration", "three balloons in the mountains, watercolor",
+    "painting depicting the sea, sunrise, ship",
+    "a lighthouse by the sea at night, watercolor",
+    "pixel art of a castle in the snow",
+    "hot air balloon over the mountains, flat vector illustration",
+    "a blue house in a green field at sunset, oil painting",
+    "pencil sketch of a windmill in the countryside",
+    "a rocket in the desert at night, flat vector illustration",
+    "watercolor of a tree in the snow at sunrise",
+    "a red ship on the sea at night, pixel art",
+    "painting of mountains at sunset",
+    "a yellow castle in the city during the day, oil painting",
+    "green hot air balloon over the city at dawn, watercolor",
+    "a photograph of an astronaut riding a horse",
+    "a red house and a blue boat, flat vector illustration",
+    "three balloons in the mountains, watercolor",
     "ukiyo-e print of a whale at sea in a storm",
 )
 
@@ -121,9 +154,13 @@ def small_folder(folder) -> Path:
 
 def gathered(folder, vae, pictures, sizes, progress):
     """For each size, latents and the captions of the same scenes."""
-    return [(encoded(folder, vae, count, size, first, progress), torch.from_numpy(captioned(folder / "data", count, first,
-                                                                                            progress).copy()))
-            for size, count, first in worlds(pictures, sizes)]
+    return [
+        (
+            encoded(folder, vae, count, size, first, progress),
+            torch.from_numpy(captioned(folder / "data", count, first, progress).copy()),
+        )
+        for size, count, first in worlds(pictures, sizes)
+    ]
 
 
 def worlds(pictures, sizes):
@@ -159,7 +196,12 @@ def run_diffusion(folder, name, losses, vae, data, sizes, length, model):
         timesteps = torch.multinomial(times, length.batch_size, replacement=True).to(latents.device)
         x0 = latents[chosen]
         noise = torch.randn_like(x0)
-        return scheduler.add_noise(x0, noise, timesteps), timesteps, input_ids, scheduler.get_velocity(x0, noise, timesteps)
+        return (
+            scheduler.add_noise(x0, noise, timesteps),
+            timesteps,
+            input_ids,
+            scheduler.get_velocity(x0, noise, timesteps),
+        )
 
     def sheet(average):
         save_model(model, tokenizer, average.text_encoder, average.unet, vae)
@@ -170,7 +212,8 @@ def run_diffusion(folder, name, losses, vae, data, sizes, length, model):
 
 
 def timestep_weights(scheduler):
-    """How often each time is drawn: as min-SNR (Hang et al., arXiv:2303.09556) would weigh it, and every time a little."""
+    """How often each time is drawn: as min-SNR (Hang et al., arXiv:2303.09556) would weigh it, and every time a
+    little."""
     snr = scheduler.alphas_cumprod / (1 - scheduler.alphas_cumprod)
     weight = snr.clamp(max=5) / (snr + 1)
     return 0.75 * weight / weight.sum() + 0.25 / len(snr)
@@ -199,7 +242,10 @@ def write_model(folder, tokenizer, text_encoder, unet, vae):
     """diffusers' layout, float16."""
     copy.deepcopy(text_encoder).half().save_pretrained(folder / "text_encoder")
     tokenizer.save_pretrained(folder / "tokenizer")
-    sizes = {"sample_size": unet.config.sample_size}, {key: vae.config[key] for key in ("sample_size", "scaling_factor")}
+    sizes = (
+        {"sample_size": unet.config.sample_size},
+        {key: vae.config[key] for key in ("sample_size", "scaling_factor")},
+    )
     configs = {"unet": (unet, UNET_CONFIG | sizes[0]), "vae": (vae, VAE_CONFIG | sizes[1])}
     for name, (module, config) in configs.items():
         (folder / name).mkdir(exist_ok=True)
@@ -208,11 +254,23 @@ def write_model(folder, tokenizer, text_encoder, unet, vae):
         write_json(folder / name / "config.json", config)
     (folder / "scheduler").mkdir(exist_ok=True)
     write_json(folder / "scheduler" / "scheduler_config.json", SCHEDULER_CONFIG)
-    parts = dict(scheduler=["diffusers", "DDIMScheduler"], text_encoder=["transformers", "CLIPTextModel"],
-                 tokenizer=["transformers", "CLIPTokenizer"],
-                 unet=["diffusers", "UNet2DConditionModel"], vae=["diffusers", "AutoencoderKL"])
-    none = dict(feature_extractor=[None, None], safety_checker=[None, None], image_encoder=[None, None], requires_safety_checker=False)
-    write_json(folder / "model_index.json", {"_class_name": "StableDiffusionPipeline", "_diffusers_version": "0.42.1"} | parts | none)
+    parts = dict(
+        scheduler=["diffusers", "DDIMScheduler"],
+        text_encoder=["transformers", "CLIPTextModel"],
+        tokenizer=["transformers", "CLIPTokenizer"],
+        unet=["diffusers", "UNet2DConditionModel"],
+        vae=["diffusers", "AutoencoderKL"],
+    )
+    none = dict(
+        feature_extractor=[None, None],
+        safety_checker=[None, None],
+        image_encoder=[None, None],
+        requires_safety_checker=False,
+    )
+    write_json(
+        folder / "model_index.json",
+        {"_class_name": "StableDiffusionPipeline", "_diffusers_version": "0.42.1"} | parts | none,
+    )
 
 
 def write_json(file, content):

@@ -1,4 +1,5 @@
 """How good is Postcard? The judge reads its pictures, of combinations that were held out of all training."""
+
 import json
 import math
 import platform
@@ -10,25 +11,26 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ...errors import SdscopeError
-from ...pipeline import StableDiffusion
 from ... import files
+from ...errors import SdscopeError
 from ...loading.checkpoint import find_model
 from ...loading.weights import weights_sha256
+from ...pipeline import StableDiffusion
 from ..world.captions import prompt
-from .data import held_out_scenes
-from .judge import Judge, trained_judge, verdict
-from ..world.scene import Scene
-from .diffusion import PROMPTS
-from .vae import psnr, to_tensor
 from ..world.paint import paint
+from ..world.scene import Scene
+from .data import held_out_scenes
+from .diffusion import PROMPTS
+from .judge import Judge, trained_judge, verdict
+from .vae import psnr, to_tensor
 
 GUIDANCE = (1.0, 2.0, 3.0, 5.0, 7.5, 10.0)
 STEPS, FEWER = 25, (5, 10, 15)
 
 
 def evaluate(folder: Path, model: str, out: Path, count: int = 500, prompts: int = 12, seeds: int = 8, progress=None):
-    """Write to `out`, as JSON: accuracy of the painter, of the autoencoder, and of Postcard by guidance and with fewer steps; what it costs.
+    """Write to `out`, as JSON: accuracy of the painter, of the autoencoder, and of Postcard by guidance and with
+    fewer steps; what it costs.
 
     count: held-out scenes; prompts, seeds: for the diversity, so many pictures of so many prompts each.
     """
@@ -44,24 +46,49 @@ def evaluate(folder: Path, model: str, out: Path, count: int = 500, prompts: int
     asked = [prompt(scene) for scene in scenes]
     pictures = [paint(scene, pipe.size, pipe.size) for scene in scenes]
     decoded, decibels = roundtrip(pipe, pictures)
-    result = {"scenes": count, "prompts": prompts, "seeds": seeds, "model": model, "weights": weights_sha256(find_model(model)),
-              "machine": machine(device), "steps": STEPS, "cost": cost,
-              "painter": accuracy(judge, scenes, pictures), "autoencoder": accuracy(judge, scenes, decoded) | {"psnr": decibels},
-              "guidance": [], "fewer_steps": []}
+    result = {
+        "scenes": count,
+        "prompts": prompts,
+        "seeds": seeds,
+        "model": model,
+        "weights": weights_sha256(find_model(model)),
+        "machine": machine(device),
+        "steps": STEPS,
+        "cost": cost,
+        "painter": accuracy(judge, scenes, pictures),
+        "autoencoder": accuracy(judge, scenes, decoded) | {"psnr": decibels},
+        "guidance": [],
+        "fewer_steps": [],
+    }
     target = features(judge, pictures)
     varied = [scene for scene in scenes if scene.things][:prompts]
-    own = diversity(judge, [[paint(Scene(**vars(scene) | {"seed": scene.seed + 1 + k}), pipe.size,
-                                   pipe.size) for k in range(seeds)] for scene in varied])
+    own = diversity(
+        judge,
+        [
+            [paint(Scene(**vars(scene) | {"seed": scene.seed + 1 + k}), pipe.size, pipe.size) for k in range(seeds)]
+            for scene in varied
+        ],
+    )
     for scale in progress(GUIDANCE, len(GUIDANCE), "guidance") if progress else GUIDANCE:
         made = generated(pipe, asked, scale, range(count))
         groups = [generated(pipe, [prompt(scene)] * seeds, scale, range(seeds)) for scene in varied]
-        result["guidance"].append({"scale": scale, "accuracy": accuracy(judge, scenes, made),
-                                   "frechet": frechet(features(judge, made), target),
-                                   "diversity": round(diversity(judge, groups) / own, 4)})
+        result["guidance"].append(
+            {
+                "scale": scale,
+                "accuracy": accuracy(judge, scenes, made),
+                "frechet": frechet(features(judge, made), target),
+                "diversity": round(diversity(judge, groups) / own, 4),
+            }
+        )
     for steps in FEWER:
         made = generated(pipe, asked, 5.0, range(count), steps)
-        result["fewer_steps"].append({"steps": steps, "accuracy": accuracy(judge, scenes, made),
-                                      "frechet": frechet(features(judge, made), target)})
+        result["fewer_steps"].append(
+            {
+                "steps": steps,
+                "accuracy": accuracy(judge, scenes, made),
+                "frechet": frechet(features(judge, made), target),
+            }
+        )
     files.write(out, json.dumps(result, indent=1) + "\n")
 
 
@@ -79,7 +106,9 @@ def generated(pipe, prompts, scale, seeds, steps=STEPS, batch=32):
     """A picture for each prompt, at the first try."""
     made = []
     for i in range(0, len(prompts), batch):
-        made += pipe(prompts[i:i + batch], num_inference_steps=steps, guidance_scale=scale, seed=list(seeds)[i:i + batch])
+        made += pipe(
+            prompts[i : i + batch], num_inference_steps=steps, guidance_scale=scale, seed=list(seeds)[i : i + batch]
+        )
     return made
 
 
@@ -96,14 +125,17 @@ def roundtrip(pipe, pictures, batch=16):
 
 def batches(pictures, device, batch=64):
     for i in range(0, len(pictures), batch):
-        yield to_tensor(np.stack([np.asarray(picture) for picture in pictures[i:i + batch]])).to(device)
+        yield to_tensor(np.stack([np.asarray(picture) for picture in pictures[i : i + batch]])).to(device)
 
 
 def accuracy(judge: Judge, scenes, pictures):
     """For each question [part that is right, and the ends of its 95% interval, number asked]."""
     read = [read for x in batches(pictures, judge.heads["place"].weight.device) for read in judge.read(x)]
     answers = [verdict(*pair) for pair in zip(scenes, read)]
-    right = {name: [answer[name] for answer in answers if name in answer] for name in sorted({name for answer in answers for name in answer})}
+    right = {
+        name: [answer[name] for answer in answers if name in answer]
+        for name in sorted({name for answer in answers for name in answer})
+    }
     return {name: wilson(sum(values), len(values)) for name, values in right.items()}
 
 
@@ -117,18 +149,22 @@ def wilson(right, n, z=1.96):
 @torch.no_grad()
 def features(judge, pictures):
     """(B, 256)"""
-    return np.concatenate([judge(x).cpu().numpy() for x in batches(pictures, judge.heads["place"].weight.device)]).astype(np.float64)
+    return np.concatenate(
+        [judge(x).cpu().numpy() for x in batches(pictures, judge.heads["place"].weight.device)]
+    ).astype(np.float64)
 
 
 def diversity(judge, groups):
     """How far apart in the judge's features are pictures of one prompt? Mean over pairs and prompts."""
-    return float(np.mean([np.linalg.norm(a - b) for group in groups for a, b in combinations(features(judge, group), 2)]))
+    return float(
+        np.mean([np.linalg.norm(a - b) for group in groups for a, b in combinations(features(judge, group), 2)])
+    )
 
 
 def frechet(a, b):
     """Frechet distance between two clouds of features, taken as Gaussians (Heusel et al., arXiv:1706.08500)."""
     cov_a, cov_b = np.cov(a.T), np.cov(b.T)
-    root = np.sqrt(np.linalg.eigvals(cov_a @ cov_b).real.clip(0)).sum()                       # trace of the root of the product
+    root = np.sqrt(np.linalg.eigvals(cov_a @ cov_b).real.clip(0)).sum()  # trace of the root of the product
     return round(float(((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(cov_a) + np.trace(cov_b) - 2 * root), 3)
 
 

@@ -3,6 +3,7 @@
 It learns from the painter's pictures, of scenes that no other part is trained on, a little blurred and noisy,
 as pictures are that come out of an autoencoder.
 """
+
 from pathlib import Path
 
 import numpy as np
@@ -10,24 +11,30 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ..world.scene import ATTRIBUTES, Scene, attributes
 from .data import JUDGE, labelled, painted
 from .run import Length, Run, accelerator, finished
-from ..world.scene import ATTRIBUTES, Scene, attributes
 from .text import attribute_loss
 from .vae import to_tensor
 
-SIZE = (256, 256)                                              # of the pictures it learns from
+SIZE = (256, 256)  # of the pictures it learns from
 WIDTHS = (16, 32, 64, 128, 192, 256)
 
 
 class Judge(nn.Module):
-    """Convolutions, each level half the size; then 256 features that keep where things are; then a guess for each attribute."""
+    """Convolutions, each level half the size; then 256 features that keep where things are; then a guess for each
+    attribute."""
 
     def __init__(self):
         super().__init__()
         levels = []
         for c_in, c_out in zip((3, *WIDTHS), WIDTHS):
-            levels += [nn.Conv2d(c_in, c_out, 3, stride=2, padding=1), nn.GroupNorm(8, c_out), nn.SiLU(), Residual(c_out)]
+            levels += [
+                nn.Conv2d(c_in, c_out, 3, stride=2, padding=1),
+                nn.GroupNorm(8, c_out),
+                nn.SiLU(),
+                Residual(c_out),
+            ]
         self.levels = nn.Sequential(*levels, nn.AdaptiveAvgPool2d((3, 4)), nn.Flatten())
         self.features = nn.Sequential(nn.Linear(WIDTHS[-1] * 12, 256), nn.LayerNorm(256), nn.SiLU())
         self.heads = nn.ModuleDict({name: nn.Linear(256, len(words)) for name, words in ATTRIBUTES.items()})

@@ -1,4 +1,5 @@
 """Muon, and AdamW for what is no matrix."""
+
 import torch
 
 
@@ -6,7 +7,8 @@ class Muon(torch.optim.Optimizer):
     """Matrices, and kernels of convolutions read as matrices, move by the orthogonal part of their momentum.
 
     So every direction of a layer learns at the same pace, not only the few that gradients agree on: after 400 batches
-    the autoencoder is at 21.8 dB, with AdamW at 18.0. Jordan et al., https://kellerjordan.github.io/posts/muon/; the size of the steps is AdamW's
+    the autoencoder is at 21.8 dB, with AdamW at 18.0. Jordan et al., https://kellerjordan.github.io/posts/muon/; the
+    size of the steps is AdamW's
     (Liu et al., arXiv:2502.16982, equation 4). torch.optim.Muon takes no kernels and computes in bfloat16, which most
     CPUs do slowly.
     """
@@ -26,13 +28,14 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonal(matrix, rounds=5):
-    """The nearest orthogonal matrix, roughly: all singular values end between 0.7 and 1.2 (a Newton-Schulz iteration)."""
+    """The nearest orthogonal matrix, roughly: all singular values end between 0.7 and 1.2 (a Newton-Schulz
+    iteration)."""
     a, b, c = 3.4445, -4.7750, 2.0315
     x = matrix.T if len(matrix) > matrix.shape[1] else matrix
     x = x / (x.norm() + 1e-7)
     gram = x @ x.T
     whole = one = torch.eye(len(x), device=x.device)
-    for _ in range(rounds):                                    # on the small square of the matrix: two to four times cheaper for kernels
+    for _ in range(rounds):  # on the small square of the matrix: two to four times cheaper for kernels
         step = a * one + b * gram + c * gram @ gram
         whole = step @ whole
         gram = step @ gram @ step

@@ -4,13 +4,15 @@ A run can be killed at any time and goes on from its last checkpoint. Batches an
 so a resumed run does what an unbroken one would have done, and several processes do together what one would
 have done with a batch as large as theirs together.
 """
+
 import copy
 import json
 import time
+from collections.abc import Callable
 from contextlib import contextmanager, nullcontext
 from math import cos, pi
 from pathlib import Path
-from typing import Callable, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,20 +21,20 @@ from accelerate.utils import broadcast
 from filelock import FileLock, Timeout
 from torch import nn
 
-from ...errors import SdscopeError
 from ... import files
-from ...errors import first_line
+from ...errors import SdscopeError, first_line
 from .muon import Muon
 
-SAVE_EVERY = 120                                               # seconds
-AVERAGE = 17                                                   # the average leans on the last 5% of the run, however long it is
+SAVE_EVERY = 120  # seconds
+AVERAGE = 17  # the average leans on the last 5% of the run, however long it is
 
 
 ENDS = ("conv_in", "conv_out", "quant_conv", "embedding", "heads")
 
 
 class Length(NamedTuple):
-    """How long a run is, and how large a batch is (in all processes together). With `minutes`, steps only say when pictures are kept."""
+    """How long a run is, and how large a batch is (in all processes together). With `minutes`, steps only say when
+    pictures are kept."""
 
     steps: int
     batch_size: int
@@ -42,7 +44,8 @@ class Length(NamedTuple):
 
 
 class Run:
-    """What is trained, its folder, and where it goes on from. `losses` takes the parts of a batch and gives the loss."""
+    """What is trained, its folder, and where it goes on from. `losses` takes the parts of a batch and gives the
+    loss."""
 
     def __init__(self, folder: Path, losses: nn.Module, length: Length):
         self.folder, self.length = folder, length
@@ -67,18 +70,31 @@ class Run:
 
     def save(self):
         if self.accelerator.is_main_process:
-            state = dict(losses=self.plain.state_dict(), average=self.average.state_dict(), step=self.step, samples=self.samples,
-                         seconds=self.seconds, optimizers=[optimizer.state_dict() for optimizer in self.optimizers],
-                         batch_size=self.length.batch_size, lr=self.length.lr)
+            state = dict(
+                losses=self.plain.state_dict(),
+                average=self.average.state_dict(),
+                step=self.step,
+                samples=self.samples,
+                seconds=self.seconds,
+                optimizers=[optimizer.state_dict() for optimizer in self.optimizers],
+                batch_size=self.length.batch_size,
+                lr=self.length.lr,
+            )
             with files.writing(self.folder / "last.pt") as part, open(part, "wb") as file:
                 torch.save(state, file)
             device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
-            cost = dict(device=device, processes=self.accelerator.num_processes, steps=self.step,
-                        samples=self.samples, seconds=round(self.seconds))
+            cost = dict(
+                device=device,
+                processes=self.accelerator.num_processes,
+                steps=self.step,
+                samples=self.samples,
+                seconds=round(self.seconds),
+            )
             files.write(self.folder / "cost.json", json.dumps(cost) + "\n")
 
     def done(self):
-        """The part of the run that is gone, 0 .. 1: of its steps, or of its minutes as the first process counts them."""
+        """The part of the run that is gone, 0 .. 1: of its steps, or of its minutes as the first process counts
+        them."""
         if self.length.minutes is None:
             return self.step / self.length.steps
         done = torch.tensor(min(1.0, self.seconds / 60 / self.length.minutes), device=self.accelerator.device)
@@ -88,7 +104,8 @@ class Run:
         """Train to the end.
 
         `batch(rng, done)` draws a list of tensors, a batch of all processes together; everything random is drawn there.
-        `sheet(average)` paints what to look at: at steps 0, 25, 50, 100, 200 ... and at the end, a childhood in pictures.
+        `sheet(average)` paints what to look at: at steps 0, 25, 50, 100, 200 ... and at the end, a childhood in
+        pictures.
         """
         with alone(self.folder) if self.accelerator.is_main_process else nullcontext():
             self.train(batch, sheet)
@@ -107,7 +124,9 @@ class Run:
             rng = np.random.default_rng(self.step)
             torch.manual_seed(int(rng.integers(2**62)))
             mine = slice(self.accelerator.process_index, None, self.accelerator.num_processes)
-            loss = self.losses(*(part[mine].to(self.accelerator.device, non_blocking=True) for part in batch(rng, done)))
+            loss = self.losses(
+                *(part[mine].to(self.accelerator.device, non_blocking=True) for part in batch(rng, done))
+            )
             self.accelerator.backward(loss)
             self.accelerator.clip_grad_norm_(self.losses.parameters(), 1.0)
             for optimizer in self.optimizers:
@@ -134,12 +153,18 @@ class Run:
         for name, before in self.before.items():
             now = getattr(self.length, name)
             if now != before:
-                print(f"{self.folder} goes on from step {self.step} with {name} {now:g}, where it was {before:g}", flush=True)
+                print(
+                    f"{self.folder} goes on from step {self.step} with {name} {now:g}, where it was {before:g}",
+                    flush=True,
+                )
 
     def keep_average(self):
-        """An average that forgets its beginning at the pace of the run (Karras et al., arXiv:2312.02696, equation 12)."""
+        """An average that forgets its beginning at the pace of the run (Karras et al., arXiv:2312.02696, equation
+        12)."""
         with torch.no_grad():
-            torch._foreach_lerp_(list(self.average.parameters()), list(self.plain.parameters()), 1 - (1 - 1 / self.step) ** AVERAGE)
+            torch._foreach_lerp_(
+                list(self.average.parameters()), list(self.plain.parameters()), 1 - (1 - 1 / self.step) ** AVERAGE
+            )
 
     def draw(self, sheet):
         if sheet and self.accelerator.is_main_process:
@@ -151,18 +176,24 @@ class Run:
         """The mean of the last 50 losses, of all processes."""
         loss = self.accelerator.reduce(loss, "mean").item()
         if self.accelerator.is_main_process:
-            print(f"step {self.step}  {100 * done:.0f}%  loss {loss:.5f}  {self.seconds / self.step:.3f} s a step", flush=True)
+            print(
+                f"step {self.step}  {100 * done:.0f}%  loss {loss:.5f}  {self.seconds / self.step:.3f} s a step",
+                flush=True,
+            )
             with open(self.folder / "log.jsonl", "a") as log:
                 log.write(json.dumps(dict(step=self.step, loss=round(loss, 6), seconds=round(self.seconds, 2))) + "\n")
 
 
 def optimizers_of(losses, lr):
-    """Muon for the layers between, AdamW for those at the ends, which meet pixels, words and times, and for what is no matrix."""
+    """Muon for the layers between, AdamW for those at the ends, which meet pixels, words and times, and for what is
+    no matrix."""
     parameters = {name: p for name, p in losses.named_parameters() if p.requires_grad}
     inner = {name for name, p in parameters.items() if p.ndim > 1 and not any(end in name for end in ENDS)}
     outer = [p for name, p in parameters.items() if name not in inner]
-    return [Muon([parameters[name] for name in sorted(inner)], lr),
-            torch.optim.AdamW(outer, lr, betas=(0.9, 0.98), weight_decay=0.01, fused=True)]
+    return [
+        Muon([parameters[name] for name in sorted(inner)], lr),
+        torch.optim.AdamW(outer, lr, betas=(0.9, 0.98), weight_decay=0.01, fused=True),
+    ]
 
 
 def learning_rate(step, done, warmup=200):
@@ -194,7 +225,10 @@ def last_checkpoint(folder: Path) -> dict | None:
     if not file.exists():
         return None
     state = loaded(file, "remove it, and the run begins again")
-    if not isinstance(state, dict) or not {"losses", "average", "optimizers", "step", "samples", "seconds"} <= state.keys():
+    if (
+        not isinstance(state, dict)
+        or not {"losses", "average", "optimizers", "step", "samples", "seconds"} <= state.keys()
+    ):
         raise SdscopeError(f"{file} is no checkpoint of a run here: remove it, and the run begins again")
     return state
 
@@ -219,6 +253,8 @@ def finished(folder: Path, losses: nn.Module) -> nn.Module:
     """The average that a run ended with."""
     state = last_checkpoint(folder)
     if state is None:
-        raise SdscopeError(f"there is no run in {folder}: give `sdscope train {folder.name} --folder {folder.parent}` first")
+        raise SdscopeError(
+            f"there is no run in {folder}: give `sdscope train {folder.name} --folder {folder.parent}` first"
+        )
     restore(losses, state["average"], folder)
     return losses.eval()

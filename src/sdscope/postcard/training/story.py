@@ -1,4 +1,5 @@
 """What is kept of a training run, for those who come later: its curves, what it cost, its childhood in pictures."""
+
 import json
 from contextlib import suppress
 from pathlib import Path
@@ -11,7 +12,8 @@ from ... import files
 def keep_story(folder: Path, model: Path, stages: tuple[str, ...], before: Path | None = None):
     """Beside the model that the last of these stages wrote:
 
-    training.json   of each stage what it cost, and its curve: [step, mean loss of the 50 steps before it] ...; those of the
+    training.json   of each stage what it cost, and its curve: [step, mean loss of the 50 steps before it] ...; those
+    of the
                     model that it went on with, `before`, too
     childhood.webp  one below the other, the sheets painted in the last stage after the steps that training.json lists
     """

@@ -3,6 +3,7 @@
 Stable Diffusion's text encoder comes from CLIP, which learned what captions mean before any diffusion;
 this is ours. What a caption leaves out cannot be known, only guessed.
 """
+
 from pathlib import Path
 
 import torch
@@ -10,12 +11,20 @@ import torch.nn.functional as F
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
+from ..world.scene import ATTRIBUTES
 from .data import CAPTIONS, captioned, labelled, tokenizer_in
 from .run import Length, Run, accelerator, finished
-from ..world.scene import ATTRIBUTES
 
-TEXT_CONFIG = dict(hidden_size=160, intermediate_size=640, num_hidden_layers=4, num_attention_heads=4, max_position_embeddings=77,
-                   projection_dim=160, hidden_act="gelu", pad_token_id=None)
+TEXT_CONFIG = dict(
+    hidden_size=160,
+    intermediate_size=640,
+    num_hidden_layers=4,
+    num_attention_heads=4,
+    max_position_embeddings=77,
+    projection_dim=160,
+    hidden_act="gelu",
+    pad_token_id=None,
+)
 
 
 class CaptionLoss(nn.Module):
@@ -24,25 +33,37 @@ class CaptionLoss(nn.Module):
     def __init__(self, text_encoder):
         super().__init__()
         self.text_encoder = text_encoder
-        self.heads = nn.ModuleDict({name: nn.Linear(text_encoder.config.hidden_size, len(words)) for name, words in ATTRIBUTES.items()})
+        self.heads = nn.ModuleDict(
+            {name: nn.Linear(text_encoder.config.hidden_size, len(words)) for name, words in ATTRIBUTES.items()}
+        )
 
     def forward(self, input_ids, labels):
         """input_ids (B, 77), labels (B, 10)"""
         states = self.text_encoder(input_ids)[0]
-        ends = torch.arange(len(input_ids), device=states.device), input_ids.argmax(dim=-1)        # the end token has the highest id
-        return torch.stack([attribute_loss(self.heads, state, labels) for state in (states[ends], states[:, -1])]).mean()
+        ends = (
+            torch.arange(len(input_ids), device=states.device),
+            input_ids.argmax(dim=-1),
+        )  # the end token has the highest id
+        return torch.stack(
+            [attribute_loss(self.heads, state, labels) for state in (states[ends], states[:, -1])]
+        ).mean()
 
 
 def attribute_loss(heads, state, labels):
     """Cross entropy, mean over the attributes; a batch may hold none of one."""
-    losses = [F.cross_entropy(head(state).float(), label, reduction="sum") / (label >= 0).sum().clamp(min=1) for head,
-              label in zip(heads.values(), labels.unbind(1))]
+    losses = [
+        F.cross_entropy(head(state).float(), label, reduction="sum") / (label >= 0).sum().clamp(min=1)
+        for head, label in zip(heads.values(), labels.unbind(1))
+    ]
     return torch.stack(losses).mean()
 
 
 def train_text(folder: Path, pictures: int, length: Length, progress=None):
     with accelerator().local_main_process_first():
-        ids, labels = captioned(folder / "data", pictures, progress=progress), labelled(folder / "data", pictures, progress=progress)
+        ids, labels = (
+            captioned(folder / "data", pictures, progress=progress),
+            labelled(folder / "data", pictures, progress=progress),
+        )
     torch.manual_seed(1)
     run = Run(folder / "text", CaptionLoss(new_text_encoder(tokenizer_in(folder / "data"))), length)
 

@@ -12,21 +12,34 @@ Each is one command that can be killed at any time and goes on from its last che
 On several processes or machines: `torchrun --nproc_per_node 2 .venv/bin/sdscope train ...`, or `accelerate launch`;
 without a GPU with ACCELERATE_USE_CPU=true. The batch is that of all processes together.
 """
+
 from pathlib import Path
 
 from ... import files
 from .data import JUDGE, captioned, labelled, painted
+from .diffusion import LARGE, SIZES, pictures_of, train_diffusion, train_large, train_large_vae, worlds
 from .judge import SIZE, train_judge
 from .run import Length
-from .diffusion import LARGE, SIZES, pictures_of, train_diffusion, train_large, train_large_vae, worlds
 from .text import train_text
 from .vae import train_vae
 
-STAGES = {"vae": train_vae, "text": train_text, "diffusion": train_diffusion, "large-vae": train_large_vae, "large": train_large,
-          "judge": train_judge}
+STAGES = {
+    "vae": train_vae,
+    "text": train_text,
+    "diffusion": train_diffusion,
+    "large-vae": train_large_vae,
+    "large": train_large,
+    "judge": train_judge,
+}
 # steps, batch, rate, and minutes in place of steps: meant for a GPU
-LENGTHS = {"vae": Length(8_000, 64, 2e-3, 5), "text": Length(2_000, 512, 2e-3, 0.5), "diffusion": Length(20_000, 512, 3e-3, 10),
-           "large-vae": Length(4_000, 16, 1e-3, 5), "large": Length(8_000, 128, 1e-3, 10), "judge": Length(5_000, 256, 1e-3, 2.5)}
+LENGTHS = {
+    "vae": Length(8_000, 64, 2e-3, 5),
+    "text": Length(2_000, 512, 2e-3, 0.5),
+    "diffusion": Length(20_000, 512, 3e-3, 10),
+    "large-vae": Length(4_000, 16, 1e-3, 5),
+    "large": Length(8_000, 128, 1e-3, 10),
+    "judge": Length(5_000, 256, 1e-3, 2.5),
+}
 
 
 def train_all(folder: Path, pictures: int, lengths: dict[str, Length], progress=None):

@@ -1,4 +1,5 @@
 """The autoencoder: pictures to latents to pictures, and the latents of all pictures once it can."""
+
 from pathlib import Path
 
 import numpy as np
@@ -10,17 +11,25 @@ from torch import nn
 from ... import files
 from ...unet import Attention
 from ...vae import AutoencoderKL, Downsample2D, ResnetBlock2D, Upsample2D
+from ..world.scene import ATTRIBUTES, STYLES
 from .data import PAINTER, TRAINING, labelled, one_at_a_time, painted, version
 from .run import Length, Run, accelerator, finished, loaded
-from ..world.scene import ATTRIBUTES, STYLES
 
 VAE_CONFIG = {
-    "_class_name": "AutoencoderKL", "act_fn": "silu", "in_channels": 3, "out_channels": 3, "latent_channels": 4, "sample_size": 128,
-    "block_out_channels": [16, 32, 64, 128], "layers_per_block": 1, "norm_num_groups": 8,
-    "down_block_types": ["DownEncoderBlock2D"] * 4, "up_block_types": ["UpDecoderBlock2D"] * 4,
+    "_class_name": "AutoencoderKL",
+    "act_fn": "silu",
+    "in_channels": 3,
+    "out_channels": 3,
+    "latent_channels": 4,
+    "sample_size": 128,
+    "block_out_channels": [16, 32, 64, 128],
+    "layers_per_block": 1,
+    "norm_num_groups": 8,
+    "down_block_types": ["DownEncoderBlock2D"] * 4,
+    "up_block_types": ["UpDecoderBlock2D"] * 4,
 }
-HELD_OUT = 12                                                  # the first pictures of a folder are never trained on
-THIN = ("pencil", "ukiyo-e", "stained glass", "cyberpunk")     # styles of thin lines, which are lost first
+HELD_OUT = 12  # the first pictures of a folder are never trained on
+THIN = ("pencil", "ukiyo-e", "stained glass", "cyberpunk")  # styles of thin lines, which are lost first
 
 
 class AutoencoderLoss(nn.Module):
@@ -49,14 +58,16 @@ def closeness(a, b):
 
 def train_vae(folder: Path, pictures: int, length: Length, progress=None):
     torch.manual_seed(0)
-    train_autoencoder(folder, "vae", start_simple(AutoencoderKL(VAE_CONFIG)), (pictures, 128, TRAINING), length, progress)
+    train_autoencoder(
+        folder, "vae", start_simple(AutoencoderKL(VAE_CONFIG)), (pictures, 128, TRAINING), length, progress
+    )
 
 
 def train_autoencoder(folder, name, vae, world, length, progress):
     """world: how many square pictures, their side, the seed of the first. The first 70% of the time on quarters of
     pictures, four for one: they cost the same and are less alike. Styles of thin lines come twice as often."""
     count, side, first = world
-    with accelerator().local_main_process_first():             # it paints, the others wait and find everything there
+    with accelerator().local_main_process_first():  # it paints, the others wait and find everything there
         data = painted(folder / "data", count, (side, side), first, progress)
         styles = labelled(folder / "data", count, first, progress)[HELD_OUT:, list(ATTRIBUTES).index("style")]
     if torch.cuda.is_available():
@@ -69,7 +80,7 @@ def train_autoencoder(folder, name, vae, world, length, progress):
     def batch(rng, done):
         many, part = (4 * length.batch_size, side // 2) if done < 0.7 else (length.batch_size, side)
         corners = np.stack([rng.choice(numbers, many), *rng.integers(0, (side - part) // 8 + 1, (2, many)) * 8], axis=1)
-        batch = torch.cat([to_tensor(data[i:i + 1, y:y + part, x:x + part]) for i, y, x in corners])
+        batch = torch.cat([to_tensor(data[i : i + 1, y : y + part, x : x + part]) for i, y, x in corners])
         return [batch, torch.randn(many, 4, part // 8, part // 8)]
 
     run.go(batch, sheet=lambda losses: reconstructions(losses.vae, held_out))
@@ -95,8 +106,10 @@ def start_simple(vae):
             down, each = isinstance(module, Downsample2D), range(module.conv.in_channels)
             nn.init.zeros_(module.conv.weight)
             with torch.no_grad():
-                module.conv.weight[each, each, slice(0, 2) if down else 1, slice(0, 2) if down else 1] = 0.25 if down else 1.0
-    with torch.no_grad():                                      # and hardly any noise on the latents
+                module.conv.weight[each, each, slice(0, 2) if down else 1, slice(0, 2) if down else 1] = (
+                    0.25 if down else 1.0
+                )
+    with torch.no_grad():  # and hardly any noise on the latents
         vae.quant_conv.weight[4:] = 0
         vae.quant_conv.bias[4:] = -6
     return vae
@@ -132,9 +145,11 @@ def encoded(folder, vae, count, size, first, progress=None):
         if not file.exists():
             data = painted(folder / "data", count, size, first, progress)
             device = "cuda" if torch.cuda.is_available() else "cpu"
-            starts = range(0, count, 10)                         # on a CPU half again as fast as fifty at a time
-            parts = [vae.to(device).encode(to_tensor(data[start:start + 10]).to(device))[0].cpu()
-                     for start in (progress(starts, len(starts), "encoding") if progress else starts)]
+            starts = range(0, count, 10)  # on a CPU half again as fast as fifty at a time
+            parts = [
+                vae.to(device).encode(to_tensor(data[start : start + 10]).to(device))[0].cpu()
+                for start in (progress(starts, len(starts), "encoding") if progress else starts)
+            ]
             with files.writing(file) as part, open(part, "wb") as out:
                 torch.save(torch.cat(parts), out)
             vae.cpu()
@@ -151,6 +166,6 @@ def centre(vae, mean, std):
     vae.quant_conv.weight[:4] *= stretch[:, None, None, None]
     vae.quant_conv.bias[:4] = (vae.quant_conv.bias[:4] - mean) * stretch
     vae.quant_conv.bias[4:] += 2 * stretch.log()
-    vae.post_quant_conv.bias += (vae.post_quant_conv.weight[:, :, 0, 0] @ mean)
+    vae.post_quant_conv.bias += vae.post_quant_conv.weight[:, :, 0, 0] @ mean
     vae.post_quant_conv.weight /= stretch[None, :, None, None]
     vae.config["scaling_factor"] = float(1 / spread)

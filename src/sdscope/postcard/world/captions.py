@@ -1,4 +1,5 @@
 """Captions: what a scene is called, in the many ways people ask for a picture."""
+
 import numpy as np
 
 from .scene import GREY_STYLES, USUAL, Scene, Thing
@@ -36,7 +37,12 @@ TIME_PHRASE = {
 }
 # only true under a clear sky, so they say that as well
 CLEAR_TIME_LIST = {"sunrise": (), "day": ("sunny day",), "sunset": (), "night": ("starry night", "moonlight")}
-CLEAR_TIME_PHRASE = {"sunrise": (), "day": ("on a sunny day",), "sunset": (), "night": ("under the stars", "in the moonlight")}
+CLEAR_TIME_PHRASE = {
+    "sunrise": (),
+    "day": ("on a sunny day",),
+    "sunset": (),
+    "night": ("under the stars", "in the moonlight"),
+}
 WEATHER_LIST = {
     "clear": ("clear sky", "clear weather"),
     "clouds": ("clouds", "cloudy sky", "cloudy"),
@@ -63,7 +69,10 @@ SUBJECT = {
     "windmill": (("windmill", "windmills"),),
     "astronaut": (("astronaut", "astronauts"), ("spaceman", "spacemen")),
     "horse": (("horse", "horses"),),
-    "rider": (("astronaut riding a {}horse", "astronauts riding {}horses"), ("astronaut on a {}horse", "astronauts on {}horses")),
+    "rider": (
+        ("astronaut riding a {}horse", "astronauts riding {}horses"),
+        ("astronaut on a {}horse", "astronauts on {}horses"),
+    ),
     "bird": (("bird", "birds"), ("flying bird", "flying birds")),
     "whale": (("whale", "whales"),),
     "train": (("train", "trains"), ("steam train", "steam trains"), ("locomotive", "locomotives")),
@@ -71,8 +80,11 @@ SUBJECT = {
 }
 COUNT = {2: ("two", "two", "2", "a pair of", "a couple of"), 3: ("three", "three", "3")}
 COLOUR = {"yellow": ("yellow", "yellow", "golden"), "purple": ("purple", "purple", "violet")}
-SIDE = {"left": ("on the left", "on the left side"), "middle": ("in the middle", "in the centre", "in the center"),
-        "right": ("on the right", "on the right side")}
+SIDE = {
+    "left": ("on the left", "on the left side"),
+    "middle": ("in the middle", "in the centre", "in the center"),
+    "right": ("on the right", "on the right side"),
+}
 # what something can be, as in "a watercolor of ..."; the first of each is what Postcard is asked for
 STYLE = {
     "oil": ("oil painting", "painting", "painting", "oil on canvas painting"),
@@ -88,10 +100,16 @@ STYLE = {
 }
 # what can be said of it at the end
 STYLE_TAG = {
-    "oil": ("oil on canvas", "in oils"), "watercolor": ("in watercolor", "aquarelle"), "vector": ("flat design", "vector graphics"),
-    "pixel": ("in pixel art style", "8-bit"), "pencil": ("in pencil",), "charcoal": ("charcoal", "in charcoal"),
-    "ukiyo-e": ("ukiyo-e", "in the style of ukiyo-e", "in ukiyo-e style"), "stained glass": ("stained glass", "in stained glass"),
-    "cyberpunk": ("cyberpunk", "cyberpunk style", "neon lights", "in cyberpunk style"), "photograph": ("photography", "photorealistic"),
+    "oil": ("oil on canvas", "in oils"),
+    "watercolor": ("in watercolor", "aquarelle"),
+    "vector": ("flat design", "vector graphics"),
+    "pixel": ("in pixel art style", "8-bit"),
+    "pencil": ("in pencil",),
+    "charcoal": ("charcoal", "in charcoal"),
+    "ukiyo-e": ("ukiyo-e", "in the style of ukiyo-e", "in ukiyo-e style"),
+    "stained glass": ("stained glass", "in stained glass"),
+    "cyberpunk": ("cyberpunk", "cyberpunk style", "neon lights", "in cyberpunk style"),
+    "photograph": ("photography", "photorealistic"),
 }
 # what a picture is when nobody says in which style
 UNNAMED = ("oil", "vector", "photograph")
@@ -101,8 +119,11 @@ PRAISE = ("best quality", "highly detailed", "beautiful", "masterpiece", "trendi
 def prompt(scene: Scene) -> str:
     """The one caption that leaves nothing out: "oil painting of a red ship on the left at sea at night in the rain"."""
     first = lambda words: words[0]
-    words = (things_named(scene, first, colour=lambda t: True, side=lambda: True) or "a landscape", PLACE_PHRASE[scene.place][0],
-             TIME_PHRASE[scene.time][0])
+    words = (
+        things_named(scene, first, colour=lambda t: True, side=lambda: True) or "a landscape",
+        PLACE_PHRASE[scene.place][0],
+        TIME_PHRASE[scene.time][0],
+    )
     weather = () if scene.weather == "clear" else (WEATHER_PHRASE[scene.weather][0],)
     return f"{STYLE[scene.style][0]} of {' '.join(words + weather)}"
 
@@ -116,15 +137,25 @@ def caption(scene: Scene, rng: np.random.Generator) -> str:
     """
     pick = lambda words: words[rng.integers(len(words))]
     chance = lambda p: rng.random() < p
-    style = "" if chance(0.25 if scene.style in UNNAMED else 0) else pick(STYLE_TAG[scene.style] if chance(0.2) else STYLE[scene.style])
+    style = (
+        ""
+        if chance(0.25 if scene.style in UNNAMED else 0)
+        else pick(STYLE_TAG[scene.style] if chance(0.2) else STYLE[scene.style])
+    )
     listed = chance(0.5)
-    things = things_named(scene, pick, colour=lambda t: t.colour != USUAL[t.subject] or chance(0.5), side=lambda: chance(0.4))
+    things = things_named(
+        scene, pick, colour=lambda t: t.colour != USUAL[t.subject] or chance(0.5), side=lambda: chance(0.4)
+    )
     place = "" if chance(0.08) else pick((PLACE_LIST if listed else PLACE_PHRASE)[scene.place])
     times = (TIME_LIST if listed else TIME_PHRASE)[scene.time]
     if scene.weather == "clear":
         times += (CLEAR_TIME_LIST if listed else CLEAR_TIME_PHRASE)[scene.time]
     time = "" if chance(0.08) else pick(times)
-    weather = pick((WEATHER_LIST if listed else WEATHER_PHRASE)[scene.weather]) if chance(0.12 if scene.weather == "clear" else 0.88) else ""
+    weather = (
+        pick((WEATHER_LIST if listed else WEATHER_PHRASE)[scene.weather])
+        if chance(0.12 if scene.weather == "clear" else 0.88)
+        else ""
+    )
     text = (listing if listed else sentence)(style, things, place, time, weather, rng, of=style in STYLE[scene.style])
     if chance(0.15):
         text += "".join(f", {word}" for word in rng.choice(PRAISE, 2, replace=False))
@@ -141,16 +172,28 @@ def things_named(scene, pick, colour, side):
         alone = scene.things[0].count == 1 and side()
         return f"{names[0]} {pick(SIDE[scene.things[0].side])}" if alone else names[0]
     left, right = names
-    return pick((f"{left} to the left of {right}", f"{left} and {right}", f"{left} and {right}", f"{right} to the right of {left}",
-                 f"{left} on the left and {right} on the right",
-                 f"{left} on the left of {right}", f"{right} on the right of {left}", f"{left} next to {right}", f"{right} beside {left}"))
+    return pick(
+        (
+            f"{left} to the left of {right}",
+            f"{left} and {right}",
+            f"{left} and {right}",
+            f"{right} to the right of {left}",
+            f"{left} on the left and {right} on the right",
+            f"{left} on the left of {right}",
+            f"{right} on the right of {left}",
+            f"{left} next to {right}",
+            f"{right} beside {left}",
+        )
+    )
 
 
 def named(thing: Thing, pick, with_colour):
     """a red ship; two blue houses; an astronaut riding a white horse"""
     colour = pick(COLOUR.get(thing.colour, (thing.colour,))) + " " if with_colour else ""
     words = pick(SUBJECT[thing.subject])[thing.count > 1]
-    words = words.format(colour).replace(" a orange", " an orange") if "{}" in words else colour + words      # of a rider, the horse's
+    words = (
+        words.format(colour).replace(" a orange", " an orange") if "{}" in words else colour + words
+    )  # of a rider, the horse's
     return with_article(words) if thing.count == 1 else f"{pick(COUNT[thing.count])} {words}"
 
 

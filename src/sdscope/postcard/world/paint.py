@@ -4,6 +4,7 @@ Everything in a picture is decided by its scene, its size and its seed. So a pic
 caption is true, and quality can be measured: we know what should be there. Each part of a picture has random
 numbers of its own: with another style or thing, the place stays as it was.
 """
+
 from dataclasses import replace
 from zlib import crc32
 
@@ -16,7 +17,7 @@ from .scene import Scene
 from .styles import PAINT_STYLE
 from .things import THINGS
 
-FINER = 3                                                      # drawn so many times larger than it will be
+FINER = 3  # drawn so many times larger than it will be
 
 
 def paint(scene: Scene, width: int = 128, height: int = 128) -> Image.Image:
@@ -25,7 +26,7 @@ def paint(scene: Scene, width: int = 128, height: int = 128) -> Image.Image:
     paint_sky(stage)
     stand = PAINT_PLACE[scene.place](stage)
     paint_weather(stage, front=False)
-    if scene.style == "photograph" and scene.things:           # what is far is out of focus
+    if scene.style == "photograph" and scene.things:  # what is far is out of focus
         stage.blur(0.012)
     for thing in stage.cast(stand):
         paint_thing(stage, *thing)
@@ -65,7 +66,9 @@ class Stage:
             for i, spot in enumerate(spots):
                 near = (i - (thing.count - 1) / 2) * 0.06 + rng.uniform(-0.012, 0.012)
                 x = (spot + rng.uniform(-0.025, 0.025)) * w
-                room = min(2 * min(x, w - x), 1.15 * w / people if people > 1 else w)  # nothing is cut off, nobody hides another
+                room = min(
+                    2 * min(x, w - x), 1.15 * w / people if people > 1 else w
+                )  # nothing is cut off, nobody hides another
                 height = min(kind.height * size * rng.uniform(0.92, 1.08), room / kind.width) * (1 + 1.5 * near)
                 if kind.where == "air":
                     y = max(self.horizon * rng.uniform(0.82, 0.92) - 2.5 * near, height + 0.03)
@@ -78,13 +81,21 @@ class Stage:
 def paint_thing(stage, thing, x, y, height):
     """One thing where it stands, with its shadow or its reflection."""
     b, kind, scene = stage.brush, THINGS[thing.subject], stage.scene
-    rng = stage.rng(thing.subject)                             # several of a kind look the same way
+    rng = stage.rng(thing.subject)  # several of a kind look the same way
     at_sea = scene.place == "sea"
     scale = height * b.scale
     size = (round(1.25 * kind.width * scale), round(1.2 * scale))
     layer = Image.new("RGBA", size)
-    seen = replace(b.palette, light=mix(b.palette.light, (1, 1, 1), 0.35))                         # what matters stands in a better light
-    brush = Brush(layer, seen, scale, origin=(size[0] / 2, size[1] - 0.08 * scale), up=-1, turned=int(rng.choice((-1, 1))), sun=-b.shadow)
+    seen = replace(b.palette, light=mix(b.palette.light, (1, 1, 1), 0.35))  # what matters stands in a better light
+    brush = Brush(
+        layer,
+        seen,
+        scale,
+        origin=(size[0] / 2, size[1] - 0.08 * scale),
+        up=-1,
+        turned=int(rng.choice((-1, 1))),
+        sun=-b.shadow,
+    )
     kind.paint(brush, PAINTS[thing.colour], thing.colour, rng)
     left, top = round(x * b.scale - brush.origin[0]), round(y * b.scale - brush.origin[1])
 
@@ -149,7 +160,16 @@ def reflect(b, layer, left, top, y):
 def paint_wake(stage, x, y, reach, at_sea):
     """Small waves where something swims."""
     b = stage.brush
-    foam = tuple(map(int, mix(b.palette.water[0] if at_sea else (150, 196, 222), (255, 255, 255), 0.45 if not b.palette.night else 0.12)))
+    foam = tuple(
+        map(
+            int,
+            mix(
+                b.palette.water[0] if at_sea else (150, 196, 222),
+                (255, 255, 255),
+                0.45 if not b.palette.night else 0.12,
+            ),
+        )
+    )
     for dx, r in ((-0.75, 0.4), (0.1, 0.55), (0.8, 0.35)):
         b.ellipse(x + dx * reach, y, r * reach, 0.009, foam)
 

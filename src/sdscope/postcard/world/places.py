@@ -4,19 +4,23 @@ Each place paints its ground and returns where things stand: a function of x tha
 A `stage` is what they are painted on (world.py): its brush, width and height in units, scene,
 horizon, and random numbers by name.
 """
+
 import numpy as np
 from PIL import Image, ImageDraw
 
 from .canvas import mix, wave
 
-FLAT = ("vector", "pixel", "stained glass")                    # styles whose skies are bands, not gradients
+FLAT = ("vector", "pixel", "stained glass")  # styles whose skies are bands, not gradients
 
 
 # ---------------------------------------------------------------------------- sky
 
+
 def paint_sky(stage):
     b, p, rng = stage.brush, stage.brush.palette, stage.rng("sky")
-    x, y = {"sunrise": (0.22, 0.78), "day": (0.78, 0.27), "sunset": (0.77, 0.8), "night": (0.22, 0.28)}[stage.scene.time]
+    x, y = {"sunrise": (0.22, 0.78), "day": (0.78, 0.27), "sunset": (0.77, 0.8), "night": (0.22, 0.28)}[
+        stage.scene.time
+    ]
     stage.sun = (x + rng.uniform(-0.07, 0.07)) * stage.width, (y + rng.uniform(-0.04, 0.04)) * stage.horizon
     b.image.paste(sky(stage).resize(b.image.size, Image.NEAREST if stage.scene.style in FLAT else Image.BILINEAR))
     if p.night and stage.scene.weather in ("clear", "clouds"):
@@ -24,14 +28,20 @@ def paint_sky(stage):
     if stage.scene.weather in ("clear", "clouds", "fog"):
         paint_orb(stage, rng)
     if stage.scene.weather == "clear":
-        for i in range(2):
-            paint_cloud(b, rng.uniform(0.05, 0.95) * stage.width, rng.uniform(0.2, 0.6) * stage.horizon, rng.uniform(0.06, 0.09))
+        for _ in range(2):
+            paint_cloud(
+                b, rng.uniform(0.05, 0.95) * stage.width, rng.uniform(0.2, 0.6) * stage.horizon, rng.uniform(0.06, 0.09)
+            )
     elif stage.scene.weather == "clouds":
         n = round(4 * stage.width) + 1
         for i in rng.permutation(n):
-            far = (i % 3) / 2                                  # lower clouds are farther and smaller
-            paint_cloud(b, (i + rng.uniform(0.1, 0.9)) / n * stage.width, (0.25 + 0.42 * far + rng.uniform(-0.04, 0.04)) * stage.horizon,
-                        (0.19 - 0.09 * far) * rng.uniform(0.9, 1.15))
+            far = (i % 3) / 2  # lower clouds are farther and smaller
+            paint_cloud(
+                b,
+                (i + rng.uniform(0.1, 0.9)) / n * stage.width,
+                (0.25 + 0.42 * far + rng.uniform(-0.04, 0.04)) * stage.horizon,
+                (0.19 - 0.09 * far) * rng.uniform(0.9, 1.15),
+            )
     elif stage.scene.weather in ("rain", "storm"):
         paint_deck(stage, rng)
 
@@ -56,7 +66,7 @@ def paint_orb(stage, rng):
     p, time = b.palette, stage.scene.time
     radius = {"sunrise": 0.085, "day": 0.07, "sunset": 0.095, "night": 0.075}[time]
     colour = tuple(map(int, mix(p.orb, p.haze, 0.45 if stage.scene.weather == "fog" else 0)))
-    if p.night and rng.random() < 0.5:                         # a crescent: the dark part is the sky's colour
+    if p.night and rng.random() < 0.5:  # a crescent: the dark part is the sky's colour
         b.ellipse(x, y, radius, radius, colour)
         dark = b.image.getpixel(tuple(int(v) for v in b.points([(x - 1.5 * radius, y)])[0]))
         b.ellipse(x + 0.55 * radius, y - 0.25 * radius, 0.85 * radius, 0.85 * radius, dark)
@@ -91,8 +101,12 @@ def paint_cloud(b, x, y, r):
     lit, shaded = (tuple(map(int, c)) for c in b.palette.cloud)
     for colour, lift, size in ((shaded, 0, 1), (lit, 0.14, 0.92)):
         for dx, rx, ry in CLOUD:
-            (x0, y0), (x1, y1) = b.points([(x + r * (size * dx - size * rx), y - r * size * (ry + lift)),
-                                           (x + r * (size * dx + size * rx), y + r * size * (ry - lift))])
+            (x0, y0), (x1, y1) = b.points(
+                [
+                    (x + r * (size * dx - size * rx), y - r * size * (ry + lift)),
+                    (x + r * (size * dx + size * rx), y + r * size * (ry - lift)),
+                ]
+            )
             b.draw.chord((x0, y0, x1, y1), 180, 360, fill=colour)
 
 
@@ -117,7 +131,9 @@ def paint_lightning(stage, rng):
     b.glow(x, 0.5 * stage.horizon, 0.42, (226, 228, 255), 0.5)
     right = [(0.03, 0.0), (0.012, 0.3), (0.05, 0.27), (0.012, 0.62), (0.04, 0.6), (-0.02, 1.0)]
     left = [(-0.005, 0.68), (-0.035, 0.7), (-0.005, 0.38), (-0.045, 0.41), (-0.01, 0.0)]
-    b.draw.polygon(b.points([(x + 1.2 * dx, top + dy * (bottom - top)) for dx, dy in right + left]), fill=(255, 252, 226))
+    b.draw.polygon(
+        b.points([(x + 1.2 * dx, top + dy * (bottom - top)) for dx, dy in right + left]), fill=(255, 252, 226)
+    )
 
 
 def paint_weather(stage, front):
@@ -145,12 +161,15 @@ def streaks(stage):
 
 # ---------------------------------------------------------------------------- places
 
+
 def ground(stage, y, height, waves, colour, rng, shade=1.0, depth=0.0):
     """Land with a softly waved top edge, down to the bottom of the picture; returns its top."""
     line = wave(rng, height, waves)
     top = lambda x: y + line(x)
     xs = np.linspace(0, stage.width, 40).tolist()
-    stage.brush.shape([(0, stage.height), *((x, top(x)) for x in xs), (stage.width, stage.height)], colour, shade, depth)
+    stage.brush.shape(
+        [(0, stage.height), *((x, top(x)) for x in xs), (stage.width, stage.height)], colour, shade, depth
+    )
     return top
 
 
@@ -158,21 +177,40 @@ def paint_sea(stage):
     b, rng, w, h, y0 = stage.brush, stage.rng("place"), stage.width, stage.height, stage.horizon
     p, deep, storm = b.palette, h - stage.horizon, stage.scene.weather == "storm"
     rows = np.linspace(0, 1, 8 if stage.scene.style in FLAT else 48)[:, None]
-    water = Image.fromarray((np.array(p.water[0]) + (np.array(p.water[1]) - p.water[0]) * rows ** 0.7)[:, None].astype("uint8"))
+    water = Image.fromarray(
+        (np.array(p.water[0]) + (np.array(p.water[1]) - p.water[0]) * rows**0.7)[:, None].astype("uint8")
+    )
     left, top, right, bottom = (round(v * b.scale) for v in (0, y0, w, h))
-    b.image.paste(water.resize((right - left, bottom - top), Image.NEAREST if len(rows) == 8 else Image.BILINEAR), (left, top))
-    if rng.random() < 0.4:                                     # a headland far away
+    b.image.paste(
+        water.resize((right - left, bottom - top), Image.NEAREST if len(rows) == 8 else Image.BILINEAR), (left, top)
+    )
+    if rng.random() < 0.4:  # a headland far away
         x, side = rng.uniform(0.1, 0.9) * w, rng.uniform(0.18, 0.3)
-        b.smooth([(x - side, y0 + 0.02), (x - 0.5 * side, y0 - 0.03), (x, y0 - 0.06), (x + 0.6 * side, y0 - 0.03), (x + side, y0 + 0.02)],
-                 (96, 124, 128), 1, 0.5)
+        b.smooth(
+            [
+                (x - side, y0 + 0.02),
+                (x - 0.5 * side, y0 - 0.03),
+                (x, y0 - 0.06),
+                (x + 0.6 * side, y0 - 0.03),
+                (x + side, y0 + 0.02),
+            ],
+            (96, 124, 128),
+            1,
+            0.5,
+        )
         b.draw.rectangle(b.points([(0, y0), (w, y0 + 0.022)]), fill=tuple(map(int, p.water[0])))
-    if stage.scene.weather in ("clear", "clouds"):             # the sun's or moon's road on the water
+    if stage.scene.weather in ("clear", "clouds"):  # the sun's or moon's road on the water
         for i in range(7):
             y, reach = y0 + 0.012 + deep * (0.03 + 0.13 * i), 0.05 + 0.012 * i + rng.uniform(0, 0.035)
-            b.ellipse(stage.sun[0] + rng.uniform(-0.02, 0.02), y, reach, 0.006 + 0.0012 * i,
-                      tuple(map(int, mix(p.orb, p.water[1], 0.12 + 0.05 * i))))
+            b.ellipse(
+                stage.sun[0] + rng.uniform(-0.02, 0.02),
+                y,
+                reach,
+                0.006 + 0.0012 * i,
+                tuple(map(int, mix(p.orb, p.water[1], 0.12 + 0.05 * i))),
+            )
     crest, trough = mix(p.water[0], (255, 255, 255), 0.25), mix(p.water[1], p.water[0], 0.18)
-    for i in range(4):                                         # rows of waves, nearer and larger
+    for i in range(4):  # rows of waves, nearer and larger
         y, size = y0 + deep * (0.2 + 0.24 * i), (0.026 + 0.02 * i) * (1.7 if storm else 1)
         n = round(w / (5.2 * size))
         for k in range(n + 1):
@@ -185,9 +223,18 @@ def paint_sea(stage):
 def paint_wave(b, x, y, size, colour, high):
     colour = tuple(map(int, colour))
     if high:
-        b.draw.polygon(b.points([(x - 2 * size, y + 0.3 * size), (x - 0.8 * size, y - 0.2 * size), (x + 0.3 * size, y - 0.9 * size),
-                                 (x + 0.2 * size, y - 0.35 * size),
-                                 (x + 2 * size, y + 0.3 * size)]), fill=colour)
+        b.draw.polygon(
+            b.points(
+                [
+                    (x - 2 * size, y + 0.3 * size),
+                    (x - 0.8 * size, y - 0.2 * size),
+                    (x + 0.3 * size, y - 0.9 * size),
+                    (x + 0.2 * size, y - 0.35 * size),
+                    (x + 2 * size, y + 0.3 * size),
+                ]
+            ),
+            fill=colour,
+        )
     else:
         b.ellipse(x, y, 1.7 * size, 0.12 * size + 0.002, colour)
 
@@ -197,11 +244,20 @@ def paint_mountains(stage):
     for base, tall, depth, n in ((y0 + 0.02, 0.3, 0.55, 3), (y0 + 0.08, 0.23, 0.25, 2)):
         n = round(n * w) + 1
         for x in (np.arange(n) + rng.uniform(-0.25, 0.25, n)) / (n - 1) * w:
-            paint_peak(b, x, base, tall * rng.uniform(0.85, 1.2) * min(1.15, stage.height), 0.29 * rng.uniform(0.85, 1.15), depth)
+            paint_peak(
+                b,
+                x,
+                base,
+                tall * rng.uniform(0.85, 1.2) * min(1.15, stage.height),
+                0.29 * rng.uniform(0.85, 1.15),
+                depth,
+            )
     far = ground(stage, y0 + 0.07, 0.015, 2, (88, 134, 104), rng, 1, 0.2)
     for x in np.arange(0.03, w, 0.11):
         if rng.random() < 0.6:
-            paint_pine(b, x + rng.uniform(-0.03, 0.03), far(x) + 0.02, 0.085 * rng.uniform(0.8, 1.2), (66, 112, 92), 0.15)
+            paint_pine(
+                b, x + rng.uniform(-0.03, 0.03), far(x) + 0.02, 0.085 * rng.uniform(0.8, 1.2), (66, 112, 92), 0.15
+            )
     top = ground(stage, y0 + 0.13, 0.02, 1.3, (112, 168, 92), rng)
     ground(stage, y0 + 0.27, 0.02, 1.1, (92, 150, 80), rng)
     return lambda x: top(x) + 0.03
@@ -210,25 +266,52 @@ def paint_mountains(stage):
 def paint_peak(b, x, base, h, w, depth):
     top, sun = base - h, -b.shadow
     b.shape([(x - w, base + 0.1), (x, top), (x + w, base + 0.1)], (124, 132, 158), 1.12, depth)
-    b.shape([(x, top), (x - sun * w, base + 0.1), (x + sun * 0.05, base + 0.1), (x + sun * 0.02, base - 0.4 * h)], (124, 132, 158), 0.76,
-            depth)
+    b.shape(
+        [(x, top), (x - sun * w, base + 0.1), (x + sun * 0.05, base + 0.1), (x + sun * 0.02, base - 0.4 * h)],
+        (124, 132, 158),
+        0.76,
+        depth,
+    )
     slope, snow = w / (h + 0.1), 0.36 * h
-    edge = [(x - slope * snow, top + snow), (x - 0.45 * slope * snow, top + 0.75 * snow), (x - 0.1 * slope * snow, top + 1.1 * snow),
-            (x + 0.3 * slope * snow, top + 0.72 * snow), (x + slope * snow, top + snow)]
+    edge = [
+        (x - slope * snow, top + snow),
+        (x - 0.45 * slope * snow, top + 0.75 * snow),
+        (x - 0.1 * slope * snow, top + 1.1 * snow),
+        (x + 0.3 * slope * snow, top + 0.72 * snow),
+        (x + slope * snow, top + snow),
+    ]
     b.shape([(x, top), *edge], (252, 252, 255), 1, depth * 0.6)
     b.shape([(x, top), *(edge[:3] if sun > 0 else edge[2:])], (252, 252, 255), 0.84, depth * 0.6)
 
 
 def paint_desert(stage):
     b, rng, w, y0 = stage.brush, stage.rng("place"), stage.width, stage.horizon
-    if rng.random() < 0.6:                                     # table mountains
+    if rng.random() < 0.6:  # table mountains
         x = rng.uniform(0.1, 0.9) * w
         for dx, half, h in ((0.24, 0.09, 0.08), (0.0, 0.15, 0.13)):
-            b.shape([(x + dx - 1.25 * half, y0 + 0.05), (x + dx - half, y0 - h), (x + dx + half, y0 - h),
-                     (x + dx + 1.25 * half, y0 + 0.05)], (196, 116, 84), 1, 0.45)
+            b.shape(
+                [
+                    (x + dx - 1.25 * half, y0 + 0.05),
+                    (x + dx - half, y0 - h),
+                    (x + dx + half, y0 - h),
+                    (x + dx + 1.25 * half, y0 + 0.05),
+                ],
+                (196, 116, 84),
+                1,
+                0.45,
+            )
             d = b.shadow
-            b.shape([(x + dx + d * 0.3 * half, y0 + 0.05), (x + dx + d * 0.4 * half, y0 - h), (x + dx + d * half, y0 - h),
-                     (x + dx + d * 1.25 * half, y0 + 0.05)], (196, 116, 84), 0.8, 0.45)
+            b.shape(
+                [
+                    (x + dx + d * 0.3 * half, y0 + 0.05),
+                    (x + dx + d * 0.4 * half, y0 - h),
+                    (x + dx + d * half, y0 - h),
+                    (x + dx + d * 1.25 * half, y0 + 0.05),
+                ],
+                (196, 116, 84),
+                0.8,
+                0.45,
+            )
     paint_dune(stage, rng, y0 + 0.03, 0.05, (238, 196, 134), 0.2)
     paint_dune(stage, rng, y0 + 0.10, 0.05, (226, 172, 104), 0.05)
     for x in rng.permutation(np.arange(0.08, w, 0.22))[:2]:
@@ -244,11 +327,31 @@ def paint_dune(stage, rng, y, height, colour, depth):
     b.box(0, y + height * 0.8, stage.width, stage.height, colour, 1, depth)
     for x in (np.arange(n) + rng.uniform(-0.3, 0.3, n)) / (n - 1) * stage.width:
         d, r = b.shadow, rng.uniform(0.42, 0.55)
-        b.smooth([(x - r, y + 1.1 * height), (x - 0.45 * r, y + 0.3 * height), (x, y - height), (x + 0.45 * r, y + 0.3 * height),
-                  (x + r, y + 1.1 * height), (x, y + 3 * height)], colour, 1, depth)
-        b.smooth([(x, y - 0.95 * height), (x + d * 0.45 * r, y + 0.33 * height), (x + d * r, y + 1.2 * height),
-                  (x + d * 0.35 * r, y + 2 * height), (x + d * 0.06 * r, y + height)],
-                 colour, 0.82, depth)
+        b.smooth(
+            [
+                (x - r, y + 1.1 * height),
+                (x - 0.45 * r, y + 0.3 * height),
+                (x, y - height),
+                (x + 0.45 * r, y + 0.3 * height),
+                (x + r, y + 1.1 * height),
+                (x, y + 3 * height),
+            ],
+            colour,
+            1,
+            depth,
+        )
+        b.smooth(
+            [
+                (x, y - 0.95 * height),
+                (x + d * 0.45 * r, y + 0.33 * height),
+                (x + d * r, y + 1.2 * height),
+                (x + d * 0.35 * r, y + 2 * height),
+                (x + d * 0.06 * r, y + height),
+            ],
+            colour,
+            0.82,
+            depth,
+        )
 
 
 def paint_cactus(b, x, y, h):
@@ -261,7 +364,7 @@ def paint_cactus(b, x, y, h):
 def paint_field(stage):
     b, rng, w, h, y0 = stage.brush, stage.rng("place"), stage.width, stage.height, stage.horizon
     far = ground(stage, y0, 0.03, 2.0, (150, 192, 128), rng, 1, 0.35)
-    for x in np.arange(0.05, w, 0.16):                         # hedges and trees far away
+    for x in np.arange(0.05, w, 0.16):  # hedges and trees far away
         if rng.random() < 0.7:
             x += rng.uniform(-0.04, 0.04)
             for dx, r in ((-0.03, 0.026), (0.0, 0.034), (0.032, 0.024)):
@@ -282,7 +385,7 @@ def paint_city(stage):
     b, rng, w, h, y0 = stage.brush, stage.rng("place"), stage.width, stage.height, stage.horizon
     base = y0 + 0.13
     x = -0.05
-    while x < w:                                               # a skyline in the haze
+    while x < w:  # a skyline in the haze
         width, tall = rng.uniform(0.08, 0.13), rng.uniform(0.22, 0.42) * min(1.2, h)
         b.box(x, base - tall, x + width, base, (132, 146, 176), 1, 0.5)
         if rng.random() < 0.3:
@@ -290,7 +393,7 @@ def paint_city(stage):
         x += width
     walls = ((196, 142, 120), (176, 164, 158), (142, 152, 176), (214, 188, 152))
     x = -rng.uniform(0.02, 0.1)
-    while x < w:                                               # houses along the street
+    while x < w:  # houses along the street
         columns = int(rng.integers(2, 4))
         width, rows = 0.058 * columns + 0.03, int(rng.integers(2, 5))
         tall, wall = 0.075 * rows + 0.05, walls[int(rng.integers(4))]
@@ -316,7 +419,9 @@ def paint_snow(stage):
     far = ground(stage, y0 + 0.0, 0.035, 1.8, (206, 220, 240), rng, 1, 0.35)
     for x in np.arange(0.04, w, 0.14):
         if rng.random() < 0.6:
-            paint_pine(b, x + rng.uniform(-0.04, 0.04), far(x) + 0.03, 0.11 * rng.uniform(0.8, 1.2), (80, 124, 116), 0.25)
+            paint_pine(
+                b, x + rng.uniform(-0.04, 0.04), far(x) + 0.03, 0.11 * rng.uniform(0.8, 1.2), (80, 124, 116), 0.25
+            )
     near = ground(stage, y0 + 0.07, 0.03, 1.5, (224, 234, 248), rng, 1, 0.1)
     for x in rng.permutation([0.06 * w, 0.2 * w, 0.8 * w, 0.94 * w])[:3]:
         paint_pine(b, x, near(x) + 0.05, 0.2 * rng.uniform(0.85, 1.2), (56, 106, 88), 0, True)
@@ -331,7 +436,10 @@ def paint_flakes(stage):
     rows, columns = round(4 * stage.height), round(4 * stage.width)
     for row in range(rows):
         for column in range(columns):
-            x, y = (column + rng.uniform(0.1, 0.9)) / columns * stage.width, (row + rng.uniform(0.1, 0.9)) / rows * stage.height
+            x, y = (
+                (column + rng.uniform(0.1, 0.9)) / columns * stage.width,
+                (row + rng.uniform(0.1, 0.9)) / rows * stage.height,
+            )
             r = rng.uniform(0.009, 0.013)
             b.ellipse(x, y, r, r, tuple(map(int, mix((255, 255, 255), b.palette.haze, 0.25))))
 
@@ -343,25 +451,50 @@ def paint_pine(b, x, y, h, colour, depth, snowy=False):
         b.shape([(x - w, top + 0.4 * h), (x, top), (x + w, top + 0.4 * h)], colour, 1.08, depth)
         b.shape([(x, top), (x + b.shadow * w, top + 0.4 * h), (x, top + 0.4 * h)], colour, 0.82, depth)
         if snowy:
-            b.shape([(x - 0.5 * w, top + 0.2 * h), (x, top), (x + 0.5 * w, top + 0.2 * h), (x + 0.1 * w, top + 0.15 * h)],
-                    (250, 252, 255), 1, depth)
+            b.shape(
+                [(x - 0.5 * w, top + 0.2 * h), (x, top), (x + 0.5 * w, top + 0.2 * h), (x + 0.1 * w, top + 0.15 * h)],
+                (250, 252, 255),
+                1,
+                depth,
+            )
 
 
 def paint_forest(stage):
     b, rng, w, h, y0 = stage.brush, stage.rng("place"), stage.width, stage.height, stage.horizon
-    for y, tall, depth, gap, colour in ((y0 + 0.05, 0.3, 0.6, 0.13, (92, 138, 108)), (y0 + 0.09, 0.34, 0.3, 0.17, (74, 126, 90))):
+    for y, tall, depth, gap, colour in (
+        (y0 + 0.05, 0.3, 0.6, 0.13, (92, 138, 108)),
+        (y0 + 0.09, 0.34, 0.3, 0.17, (74, 126, 90)),
+    ):
         for x in np.arange(-0.02, w + 0.1, gap):
             paint_pine(b, x + rng.uniform(-0.03, 0.03), y, tall * rng.uniform(0.8, 1.2) * min(1.2, h), colour, depth)
         b.box(0, y - 0.03, w, h, colour, 0.92, depth)
     top = ground(stage, y0 + 0.12, 0.018, 1.3, (118, 160, 84), rng)
-    for side in (0.03, 0.97):                                  # two old trees frame the clearing
+    for side in (0.03, 0.97):  # two old trees frame the clearing
         x, wide = side * w + rng.uniform(-0.02, 0.02), rng.uniform(0.045, 0.06)
         foot = top(x) + 0.08
-        b.shape([(x - 1.5 * wide, foot), (x - 0.8 * wide, foot - 0.1), (x - 0.7 * wide, -0.1), (x + 0.7 * wide, -0.1),
-                 (x + 0.8 * wide, foot - 0.1), (x + 1.5 * wide, foot)], (108, 80, 62))
+        b.shape(
+            [
+                (x - 1.5 * wide, foot),
+                (x - 0.8 * wide, foot - 0.1),
+                (x - 0.7 * wide, -0.1),
+                (x + 0.7 * wide, -0.1),
+                (x + 0.8 * wide, foot - 0.1),
+                (x + 1.5 * wide, foot),
+            ],
+            (108, 80, 62),
+        )
         d = b.shadow
-        b.shape([(x + d * 0.2 * wide, foot), (x + d * 0.2 * wide, -0.1), (x + d * 0.7 * wide, -0.1), (x + d * 0.8 * wide, foot - 0.1),
-                 (x + d * 1.5 * wide, foot)], (108, 80, 62), 0.74)
+        b.shape(
+            [
+                (x + d * 0.2 * wide, foot),
+                (x + d * 0.2 * wide, -0.1),
+                (x + d * 0.7 * wide, -0.1),
+                (x + d * 0.8 * wide, foot - 0.1),
+                (x + d * 1.5 * wide, foot),
+            ],
+            (108, 80, 62),
+            0.74,
+        )
         inward = 1 if side < 0.5 else -1
         for dx, dy, r in ((0.0, 0.0, 0.15), (0.1, -0.05, 0.13), (0.2, -0.04, 0.09), (0.02, 0.12, 0.1)):
             b.oval(x + inward * dx, dy + 0.02, r, 0.8 * r, (66, 122, 70), 0.86)
@@ -371,5 +504,12 @@ def paint_forest(stage):
     return lambda x: top(x) + 0.035
 
 
-PAINT_PLACE = {"sea": paint_sea, "mountains": paint_mountains, "desert": paint_desert, "field": paint_field, "city": paint_city,
-               "snow": paint_snow, "forest": paint_forest}
+PAINT_PLACE = {
+    "sea": paint_sea,
+    "mountains": paint_mountains,
+    "desert": paint_desert,
+    "field": paint_field,
+    "city": paint_city,
+    "snow": paint_snow,
+    "forest": paint_forest,
+}

@@ -3,6 +3,7 @@
 Everything else follows from here: the painter draws a scene, the captions describe it, the judge
 reads it back from a picture.
 """
+
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,28 +13,78 @@ from ...errors import SdscopeError
 PLACES = ("sea", "mountains", "desert", "field", "city", "snow", "forest")
 TIMES = ("sunrise", "day", "sunset", "night")
 WEATHERS = ("clear", "clouds", "rain", "fog", "storm")
-STYLES = ("oil", "watercolor", "vector", "pixel", "pencil", "charcoal", "ukiyo-e", "stained glass", "cyberpunk", "photograph")
-SUBJECTS = ("ship", "lighthouse", "house", "tree", "balloon", "rocket", "castle", "windmill",
-            "astronaut", "horse", "rider", "bird", "whale", "train", "cat")
+STYLES = (
+    "oil",
+    "watercolor",
+    "vector",
+    "pixel",
+    "pencil",
+    "charcoal",
+    "ukiyo-e",
+    "stained glass",
+    "cyberpunk",
+    "photograph",
+)
+SUBJECTS = (
+    "ship",
+    "lighthouse",
+    "house",
+    "tree",
+    "balloon",
+    "rocket",
+    "castle",
+    "windmill",
+    "astronaut",
+    "horse",
+    "rider",
+    "bird",
+    "whale",
+    "train",
+    "cat",
+)
 COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "white", "black", "brown")
 SIDES = ("left", "middle", "right")
 
 # the colour a subject has when nobody asks for one; a rider is an astronaut on a horse, and the colour is the horse's
-USUAL = {"ship": "red", "lighthouse": "red", "house": "white", "tree": "green", "balloon": "red", "rocket": "white",
-         "castle": "white", "windmill": "white", "astronaut": "white", "horse": "brown", "rider": "brown", "bird": "white",
-         "whale": "blue", "train": "red", "cat": "orange"}
-GREY_STYLES = ("pencil", "charcoal")                           # nobody can see a colour in these
+USUAL = {
+    "ship": "red",
+    "lighthouse": "red",
+    "house": "white",
+    "tree": "green",
+    "balloon": "red",
+    "rocket": "white",
+    "castle": "white",
+    "windmill": "white",
+    "astronaut": "white",
+    "horse": "brown",
+    "rider": "brown",
+    "bird": "white",
+    "whale": "blue",
+    "train": "red",
+    "cat": "orange",
+}
+GREY_STYLES = ("pencil", "charcoal")  # nobody can see a colour in these
 
 # what can be read from a picture or a caption; of two things, first is the left one
 NOTHING = "nothing"
-ATTRIBUTES = {"place": PLACES, "time": TIMES, "weather": WEATHERS, "style": STYLES, "first": (*SUBJECTS, NOTHING),
-              "first colour": COLOURS,
-              "second": (*SUBJECTS, NOTHING), "second colour": COLOURS, "count": (1, 2, 3), "side": SIDES}
+ATTRIBUTES = {
+    "place": PLACES,
+    "time": TIMES,
+    "weather": WEATHERS,
+    "style": STYLES,
+    "first": (*SUBJECTS, NOTHING),
+    "first colour": COLOURS,
+    "second": (*SUBJECTS, NOTHING),
+    "second colour": COLOURS,
+    "count": (1, 2, 3),
+    "side": SIDES,
+}
 
 
 @dataclass(frozen=True)
 class Thing:
-    """So many of a subject, all in one colour; side is where one alone stands, several are spread from left to right."""
+    """So many of a subject, all in one colour; side is where one alone stands, several are spread from left to
+    right."""
 
     subject: str
     colour: str
@@ -70,7 +121,8 @@ class Scene:
 
     @classmethod
     def random(cls, seed: int) -> "Scene":
-        """Attributes drawn evenly, but half of the skies clear; one scene in ten is empty, three in ten hold two things."""
+        """Attributes drawn evenly, but half of the skies clear; one scene in ten is empty, three in ten hold two
+        things."""
         rng = np.random.default_rng(seed)
         pick = lambda words: str(words[rng.integers(len(words))])
         place, time, style = pick(PLACES), pick(TIMES), pick(STYLES)
@@ -102,7 +154,9 @@ class Scene:
         One in ten of all (subject, place, style), and one in ten of all (colour, subject, colour, subject);
         of the latter a pair is held out in both orders, and a subject on the left as well as on the right.
         """
-        if any(tenth(SUBJECTS.index(t.subject), PLACES.index(self.place), STYLES.index(self.style)) for t in self.things):
+        if any(
+            tenth(SUBJECTS.index(t.subject), PLACES.index(self.place), STYLES.index(self.style)) for t in self.things
+        ):
             return True
         if len(self.things) < 2:
             return False
@@ -119,9 +173,18 @@ def attributes(scene: Scene) -> dict:
     colour = lambda thing: thing.colour if thing and scene.style not in GREY_STYLES else None
     subject = lambda thing: thing.subject if thing else NOTHING
     single = first if first and not second else None
-    return {"place": scene.place, "time": scene.time, "weather": scene.weather, "style": scene.style,
-            "first": subject(first), "first colour": colour(first), "second": subject(second), "second colour": colour(second),
-            "count": single.count if single else None, "side": single.side if single and single.count == 1 else None}
+    return {
+        "place": scene.place,
+        "time": scene.time,
+        "weather": scene.weather,
+        "style": scene.style,
+        "first": subject(first),
+        "first colour": colour(first),
+        "second": subject(second),
+        "second colour": colour(second),
+        "count": single.count if single else None,
+        "side": single.side if single and single.count == 1 else None,
+    }
 
 
 def labels(scene: Scene) -> list[int]:

@@ -2,6 +2,7 @@
 
 Texture is faint and the same in every picture: random grain cannot be compressed and would eat the autoencoder.
 """
+
 from functools import lru_cache
 from math import pi
 
@@ -41,8 +42,10 @@ def dabs(size):
 
 @lru_cache(maxsize=8)
 def strokes(size):
-    y, x = np.mgrid[0:size[1], 0:size[0]] * 128 / min(size)
-    relief = np.sin((y + 5 * np.sin(x / 13) + 3 * np.sin(x / 29 + y / 23)) * 2 * pi / 7) * np.sin(x / 9 + 2 * np.sin(y / 11))
+    y, x = np.mgrid[0 : size[1], 0 : size[0]] * 128 / min(size)
+    relief = np.sin((y + 5 * np.sin(x / 13) + 3 * np.sin(x / 29 + y / 23)) * 2 * pi / 7) * np.sin(
+        x / 9 + 2 * np.sin(y / 11)
+    )
     return Image.fromarray((128 + 4 * relief).astype("uint8")).convert("RGB")
 
 
@@ -57,11 +60,19 @@ def style_watercolor(image, size, scene):
 @lru_cache(maxsize=8)
 def paper_edge(size):
     unit = min(size)
-    wave = lambda n, phase: unit * (0.05 + 0.010 * np.sin(np.arange(n) / unit * 13 + phase) + 0.006 * np.sin(np.arange(n) / unit * 31 + 2 * phase))
+    wave = lambda n, phase: (
+        unit
+        * (
+            0.05
+            + 0.010 * np.sin(np.arange(n) / unit * 13 + phase)
+            + 0.006 * np.sin(np.arange(n) / unit * 31 + 2 * phase)
+        )
+    )
     w, h = size
     y, x = np.mgrid[0:h, 0:w]
-    inside = np.minimum.reduce([x - wave(h, 0)[:, None], w - 1 - x - wave(h, 1)[:, None], y - wave(w, 2)[None],
-                                h - 1 - y - wave(w, 3)[None]])
+    inside = np.minimum.reduce(
+        [x - wave(h, 0)[:, None], w - 1 - x - wave(h, 1)[:, None], y - wave(w, 2)[None], h - 1 - y - wave(w, 3)[None]]
+    )
     return Image.fromarray((255 * np.clip(inside / 4 + 0.5, 0, 1)).astype("uint8"))
 
 
@@ -92,8 +103,9 @@ def tinted(grey, paper):
 
 @lru_cache(maxsize=8)
 def hatch(size):
-    """Strokes one way and the other, 0 .. 1. Every eight pixels of a picture of 128 they are where they were, as its latents are."""
-    y, x = np.mgrid[0:size[1], 0:size[0]] * 256 / min(size)
+    """Strokes one way and the other, 0 .. 1. Every eight pixels of a picture of 128 they are where they were, as its
+    latents are."""
+    y, x = np.mgrid[0 : size[1], 0 : size[0]] * 256 / min(size)
     return [(0.5 + 0.5 * np.sin(t * 2 * pi / 16)).astype(np.float32) for t in (x + y, x - y)]
 
 
@@ -125,7 +137,9 @@ def style_ukiyo_e(image, size, scene):
     """A woodblock print: flat muted colours on warm paper, ink outlines, a dark band at the top of the sky, a seal."""
     small = smaller(image.filter(ImageFilter.MedianFilter(3)), size)
     muted = small.point(lambda v: min(255, round(v / 22) * 22))
-    printed = ImageChops.multiply(muted, Image.new("RGB", size, PAPER)).point(lambda v: int(26 + 229 * (v / 255) ** 0.8))
+    printed = ImageChops.multiply(muted, Image.new("RGB", size, PAPER)).point(
+        lambda v: int(26 + 229 * (v / 255) ** 0.8)
+    )
     printed.paste((20, 30, 74) if scene.time == "night" else (34, 62, 118), (0, 0), bokashi(size))
     printed.paste(INK, (0, 0), outline(image, size, 3))
     return seal(printed)
@@ -136,9 +150,15 @@ def outline(image, size, strength):
     edges = [channel.filter(ImageFilter.FIND_EDGES) for channel in image.split()]
     strongest = ImageChops.lighter(ImageChops.lighter(*edges[:2]), edges[2]).filter(ImageFilter.MaxFilter(3))
     grey = image.convert("L")
-    lifted = ImageChops.subtract(grey, grey.filter(ImageFilter.BoxBlur(6))).point(lambda v: min(255, 12 * max(0, v - 6)))
-    mask = ImageChops.subtract(strongest, lifted).point(lambda v: min(255, int(max(0, v - 14) * strength))).resize(size, Image.BOX)
-    frame = Image.new("L", size)                               # FIND_EDGES leaves the rim undefined
+    lifted = ImageChops.subtract(grey, grey.filter(ImageFilter.BoxBlur(6))).point(
+        lambda v: min(255, 12 * max(0, v - 6))
+    )
+    mask = (
+        ImageChops.subtract(strongest, lifted)
+        .point(lambda v: min(255, int(max(0, v - 14) * strength)))
+        .resize(size, Image.BOX)
+    )
+    frame = Image.new("L", size)  # FIND_EDGES leaves the rim undefined
     frame.paste(mask.crop((2, 2, size[0] - 2, size[1] - 2)), (2, 2))
     return frame
 
@@ -175,15 +195,22 @@ def panes(size):
     unit = min(size)
     rng = np.random.default_rng(7)
     columns, rows = round(4 * w / unit), round(4 * h / unit)
-    seeds = np.array([((c + (r % 2) / 2 + rng.uniform(-0.3, 0.3)) / columns * w, (r + 0.5 + rng.uniform(-0.3, 0.3)) / rows * h)
-                      for r in range(rows) for c in range(-1, columns + 1)])
+    seeds = np.array(
+        [
+            ((c + (r % 2) / 2 + rng.uniform(-0.3, 0.3)) / columns * w, (r + 0.5 + rng.uniform(-0.3, 0.3)) / rows * h)
+            for r in range(rows)
+            for c in range(-1, columns + 1)
+        ]
+    )
     y, x = np.mgrid[0:h, 0:w]
     distance = np.hypot(x[..., None] - seeds[:, 0], y[..., None] - seeds[:, 1])
     nearest = np.sort(distance, axis=-1)
     lead = 0.75 * np.clip(1.7 - (nearest[..., 1] - nearest[..., 0]) / (unit / 128), 0, 1)
     border = np.minimum.reduce([x, w - 1 - x, y, h - 1 - y]) < 0.02 * unit
     light = 128 + rng.uniform(-26, 34, len(seeds))[distance.argmin(-1)]
-    return Image.fromarray(light.astype("uint8")).convert("RGB"), Image.fromarray((235 * np.maximum(lead, border)).astype("uint8"))
+    return Image.fromarray(light.astype("uint8")).convert("RGB"), Image.fromarray(
+        (235 * np.maximum(lead, border)).astype("uint8")
+    )
 
 
 def style_cyberpunk(image, size, scene):
@@ -212,11 +239,20 @@ def style_photograph(image, size, scene):
 
 @lru_cache(maxsize=8)
 def vignette(size):
-    y, x = np.mgrid[-1:1:size[1] * 1j, -1:1:size[0] * 1j]
+    y, x = np.mgrid[-1 : 1 : size[1] * 1j, -1 : 1 : size[0] * 1j]
     fall = 1 - 0.34 * np.clip(np.hypot(x, y) - 0.45, 0, 1) ** 1.5
     return Image.fromarray((255 * fall).astype("uint8")).convert("RGB")
 
 
-PAINT_STYLE = {"oil": style_oil, "watercolor": style_watercolor, "vector": style_vector, "pixel": style_pixel, "pencil": style_pencil,
-               "charcoal": style_charcoal,
-               "ukiyo-e": style_ukiyo_e, "stained glass": style_stained_glass, "cyberpunk": style_cyberpunk, "photograph": style_photograph}
+PAINT_STYLE = {
+    "oil": style_oil,
+    "watercolor": style_watercolor,
+    "vector": style_vector,
+    "pixel": style_pixel,
+    "pencil": style_pencil,
+    "charcoal": style_charcoal,
+    "ukiyo-e": style_ukiyo_e,
+    "stained glass": style_stained_glass,
+    "cyberpunk": style_cyberpunk,
+    "photograph": style_photograph,
+}
