@@ -175,7 +175,6 @@ def check_unet(c):
         if width % number:
             told = f"attention_head_dim is {shown(heads)}, the number of heads"
             return f"{told}: {number} does not divide {width} channels"
-    return None
     if widths and widths[0] % 2:
         return f"block_out_channels begins with {widths[0]}: half of it are sines, half cosines, so it must be even"
     return check_groups(c)
