@@ -16,23 +16,12 @@ from ..loading.models import KNOWN
 from ..shapes import build, shapes, total
 
 FOUR = ("pipeline", "unet", "vae", "scheduler")  # what the deck reads
-BARE = (
-    *FOUR,
-    "checkpoint",
-    "models",
-    "devices",
-    "settings",
-    "inputs",
-    "steps",
-    "tiling",
-    "config",
-)  # all that makes a picture
 PARTS = ("unet", "vae", "text_encoder")
 
 
 def facts() -> dict:
     """{"postcard.unet.parameters": 5..., ...}: parameters, megabytes, shapes, multiply-adds, line counts."""
-    found = {}
+    found: dict = {}
     for name in "postcard", "sd15", "sd2":
         found |= model_facts(name)
     folder = find_model("postcard")
@@ -40,12 +29,11 @@ def facts() -> dict:
         found[f"postcard.{part}.mb"] = megabytes(folder / part)
     found["postcard.mb"] = megabytes(folder)
     package = Path(__file__).parents[1]
-    for name in BARE:
+    for name in FOUR:
         source = (package / f"{name}.py").read_text()
         found[f"lines.{name}"], found[f"code_lines.{name}"] = len(source.splitlines()), code_lines(source)
-    for group, names in ("four", FOUR), ("bare", BARE):
-        found[f"lines.{group}"] = sum(found[f"lines.{name}"] for name in names)
-        found[f"code_lines.{group}"] = sum(found[f"code_lines.{name}"] for name in names)
+    for kind in "lines", "code_lines":
+        found[f"{kind}.four"] = sum(found[f"{kind}.{name}"] for name in FOUR)
     return found | marks(folder) | diffusers_facts()
 
 
@@ -106,7 +94,8 @@ def code_lines(source: str) -> int:
     documented = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node) is not None:
-            documented |= set(range(node.body[0].lineno, node.body[0].end_lineno + 1))
+            text = node.body[0]
+            documented |= set(range(text.lineno, (text.end_lineno or text.lineno) + 1))
     lines = enumerate(source.splitlines(), start=1)
     return sum(bool(line.strip()) and not line.strip().startswith("#") and n not in documented for n, line in lines)
 
@@ -114,7 +103,7 @@ def code_lines(source: str) -> int:
 def diffusers_facts() -> dict:
     """How long the real pipeline's file is, where diffusers is installed (it is needed for nothing else here)."""
     spec = find_spec("diffusers")
-    if spec is None:
+    if spec is None or spec.origin is None:
         return {}
     from importlib.metadata import version
 
