@@ -16,6 +16,7 @@ from tokenizers.pre_tokenizers import ByteLevel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 import sdscope
+from sdscope.pixels import psnr, to_tensor
 
 # The networks of the tests are small: two threads wait for each other more than they compute. OMP_NUM_THREADS=2 tries
 # two nevertheless, ATEN_CPU_CAPABILITY=default or avx2 other kernels: what a test finds may depend on neither.
@@ -137,6 +138,11 @@ def compare(pairs):
     assert all(x.isfinite().all() and x.float().std() > 0 for pair in pairs for x in pair)
     compared.append(max((a.double() - b.double()).abs().max().item() for a, b in pairs))
     assert compared[-1] == 0.0
+
+
+def decibels(a, b):
+    """How alike two pictures are, (H, W, 3) bytes: their peak signal-to-noise ratio"""
+    return psnr(to_tensor(a), to_tensor(b)).item()
 
 
 @pytest.fixture

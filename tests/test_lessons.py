@@ -15,6 +15,7 @@ from conftest import tiny_text
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
+from sdscope.pixels import psnr, to_tensor
 from sdscope.postcard.training import data, judge, run
 from sdscope.postcard.training import diffusion as train_diffusion
 from sdscope.postcard.training import text as train_text
@@ -200,9 +201,7 @@ def test_closeness_looks_at_values_and_at_edges_at_two_sizes():
 def test_a_decibel_is_what_it_is():
     """Peak to peak is 2: off by a tenth of that everywhere is 20 dB"""
     a = torch.rand(2, 3, 4, 4)
-    assert train_vae.psnr(a, a + torch.tensor([0.2, 0.02])[:, None, None, None]).tolist() == pytest.approx(
-        [20, 40], abs=1e-4
-    )
+    assert psnr(a, a + torch.tensor([0.2, 0.02])[:, None, None, None]).tolist() == pytest.approx([20, 40], abs=1e-4)
 
 
 def test_the_autoencoder_starts_as_averaging_and_repeating():
@@ -304,7 +303,7 @@ def test_the_judge_learns_from_pictures_as_an_autoencoder_gives_them(tmp_path, g
     assert [round(float((red + 1) * 127.5 / 20)) - 5 for red in seen[:, 0].mean((1, 2))] == told[:, 0].tolist() and len(
         set(told[:, 0].tolist())
     ) == 5
-    clean = train_vae.to_tensor(pictures)[told[:, 0]]
+    clean = to_tensor(pictures)[told[:, 0]]
     stripes = (seen[:, 2, :, 1::2] - seen[:, 2, :, ::2]).mean((1, 2)) / (
         60 / 127.5
     )  # what blur leaves of them: 1 - blur ** 2

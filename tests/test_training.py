@@ -22,6 +22,7 @@ from transformers import CLIPTokenizer
 
 from sdscope import SdscopeError, StableDiffusion, figures
 from sdscope.loading.weights import weights_sha256
+from sdscope.pixels import psnr, to_tensor
 from sdscope.postcard.training import data, run, train
 from sdscope.postcard.training import diffusion as train_diffusion
 from sdscope.postcard.training import evaluate as evaluation
@@ -487,11 +488,11 @@ def test_every_stage_and_the_evaluation(tmp_path, tiny, monkeypatch):
     assert painter["accuracy"] == result["painter"]
     assert (painter["frechet"], painter["diversity"]) == (pytest.approx(0, abs=0.01), 1.0)
     assert parrot["frechet"] > 10 and parrot["diversity"] == pytest.approx(0, abs=0.01)
-    pictures = train_vae.to_tensor(np.stack([np.asarray(data.paint(scene, 256, 256)) for scene in scenes.values()]))
+    pictures = to_tensor(np.stack([np.asarray(data.paint(scene, 256, 256)) for scene in scenes.values()]))
     vae = StableDiffusion.from_pretrained(tmp_path / "model", device="cpu").vae
     with torch.no_grad():
         back = vae.decode(vae.encode(pictures)[0]).clamp(-1, 1)
-    assert result["autoencoder"]["psnr"] == pytest.approx(train_vae.psnr(back, pictures).mean().item(), abs=0.02)
+    assert result["autoencoder"]["psnr"] == pytest.approx(psnr(back, pictures).mean().item(), abs=0.02)
 
 
 def test_every_prompt_is_painted_once_with_its_own_seed():
@@ -574,7 +575,7 @@ def test_a_judge_can_learn(monkeypatch):
         Scene("sea", "day", "clear", "vector", (Thing("ship", "red", 1, "left"),), 1),
         Scene("snow", "night", "clear", "vector", (Thing("cat", "blue", 1, "right"),), 2),
     ]
-    pictures = train_vae.to_tensor(np.stack([np.asarray(data.paint(scene)) for scene in scenes]))
+    pictures = to_tensor(np.stack([np.asarray(data.paint(scene)) for scene in scenes]))
     labels = torch.tensor([data.labels(scene) for scene in scenes])
     losses = JudgeLoss()
     optimizer = torch.optim.AdamW(losses.parameters(), 1e-3)

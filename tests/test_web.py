@@ -11,7 +11,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from conftest import tiny_pipeline
+from conftest import decibels, tiny_pipeline
 from PIL import Image
 from test_cli import run  # noqa: F401
 
@@ -51,11 +51,6 @@ def open_graph(folder, name):
 def assert_close(ours, theirs):
     assert ours.shape == theirs.shape
     assert (ours - theirs).abs().max() <= BOUND * theirs.abs().max()
-
-
-def psnr(a, b):
-    error = ((np.asarray(a, dtype=float) - np.asarray(b, dtype=float)) ** 2).mean()
-    return 10 * np.log10(255**2 / max(error, 1e-9))
 
 
 def unet_inputs(pipe, batch, height, width):
@@ -150,7 +145,9 @@ def test_a_whole_picture(postcard, exported, size):
     pipe = OfGraphs(postcard.tokenizer, postcard.text_encoder, Unet(), postcard.vae, postcard.scheduler)
     call = dict(negative_prompt="night", height=size[0], width=size[1], num_inference_steps=10, seed=42)
     assert (
-        psnr(pipe("a red ship at sunrise, watercolor", **call), postcard("a red ship at sunrise, watercolor", **call))
+        decibels(
+            pipe("a red ship at sunrise, watercolor", **call), postcard("a red ship at sunrise, watercolor", **call)
+        )
         >= 40
     )
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
+from conftest import decibels
 from diffusers import DPMSolverMultistepScheduler, EulerDiscreteScheduler
 from playwright.sync_api import sync_playwright
 
@@ -120,11 +121,11 @@ def scheduled(pipe, scheduler):
 
 
 def pixels(picture):
-    return np.array(picture["pixels"]).reshape(picture["height"], picture["width"], 4)[..., :3].astype(float)
+    return np.array(picture["pixels"]).reshape(picture["height"], picture["width"], 4)[..., :3].astype(np.uint8)
 
 
-def psnr(ours, theirs):
-    return 10 * np.log10(255**2 / max(((pixels(ours) - np.asarray(theirs)) ** 2).mean(), 1e-9))
+def likeness(ours, theirs):
+    return decibels(pixels(ours), theirs)
 
 
 def painted(postcard):
@@ -157,7 +158,7 @@ def test_twenty_pictures_equal_pythons(visit, postcard):
             ),
         )
         with scheduled(postcard, SCHEDULERS[name]()) as pipe:
-            found[i, name, width, steps] = psnr(ours, pipe(prompt, negative, height, width, steps, guidance, seed))
+            found[i, name, width, steps] = likeness(ours, pipe(prompt, negative, height, width, steps, guidance, seed))
     assert len(found) == 20 and {case: value for case, value in found.items() if value < 40} == {}
 
 
@@ -209,7 +210,7 @@ def test_cancel_and_the_next_run(visit, postcard):
     )
     assert seen["ended"] is None and seen["replaced"] is None
     assert all(3 <= count <= 6 for count in seen["counts"])  # it is heard before the next step, or the one after
-    assert psnr(seen, painted(postcard)) >= 40
+    assert likeness(seen, painted(postcard)) >= 40
 
 
 def test_the_second_visit_needs_no_network_for_the_model(visit, postcard):
@@ -223,7 +224,9 @@ def test_the_second_visit_needs_no_network_for_the_model(visit, postcard):
     page.wait_for_function("() => 'openEngine' in window")
     page.evaluate(OPEN, {})
     assert (
-        psnr(page.evaluate("settings => paint(settings)", dict(prompt=PROMPTS[0], seed=42, steps=4)), painted(postcard))
+        likeness(
+            page.evaluate("settings => paint(settings)", dict(prompt=PROMPTS[0], seed=42, steps=4)), painted(postcard)
+        )
         >= 40
     )
     assert [url.rpartition("/")[2] for url in asked] == [
@@ -235,7 +238,9 @@ def test_a_host_that_isolates_no_page(visit, postcard):
     page = visit(headers={})
     assert page.evaluate(OPEN, {}) == dict(device="wasm", threads=1)
     assert (
-        psnr(page.evaluate("settings => paint(settings)", dict(prompt=PROMPTS[0], seed=42, steps=4)), painted(postcard))
+        likeness(
+            page.evaluate("settings => paint(settings)", dict(prompt=PROMPTS[0], seed=42, steps=4)), painted(postcard)
+        )
         >= 40
     )
 

@@ -1,5 +1,6 @@
 """Figures from a trace: each function returns an object that shows itself in Jupyter and saves itself."""
 
+from ..pixels import to_tensor
 from .base import Animation, Picture, Plot
 from .denoise import (
     attention_movie,
@@ -13,7 +14,7 @@ from .denoise import (
     strip,
     x0_movie,
 )
-from .latents import LatentRGB, channels, decode, one_place, to_picture, to_tensor
+from .latents import LatentRGB, channels, decode, one_place, to_picture
 from .pictures import album, gallery, movie, side_by_side, sizes, social
 from .runs import Runs
 from .scheduler import (

@@ -7,6 +7,7 @@ import torch
 from matplotlib.patches import Rectangle
 from PIL import Image
 
+from ..pixels import to_bytes
 from .base import INK, LATENTS, MUTED, PAPER, SCALE, WIDTH, Board, coloured, plot, to_image
 
 
@@ -33,14 +34,9 @@ def decode(pipe, latents: torch.Tensor) -> list[Image.Image]:
     return [pipe.decode(z[None].to(where))[0] for z in latents]
 
 
-def to_tensor(image: Image.Image) -> torch.Tensor:
-    """A picture -> (1, 3, H, W), from -1 to 1, as the VAE's encoder wants it"""
-    return torch.from_numpy(np.array(image)).movedim(-1, 0)[None].float() / 127.5 - 1
-
-
 def to_picture(x: torch.Tensor) -> Image.Image:
     """(1, 3, H, W) from -1 to 1 -> a picture; what is beyond is cut off"""
-    return to_image(x[0].movedim(0, -1) / 2 + 0.5)
+    return Image.fromarray(to_bytes(x)[0])
 
 
 def with_one(z):

@@ -13,11 +13,12 @@ import numpy as np
 from PIL import Image, ImageSequence
 
 from ..errors import SdscopeError
+from ..pixels import psnr, to_tensor
 from . import facts, manifest
 from .execute import execute_all
 from .make import find, working
 
-LEAST = 40  # dB
+LEAST = 40  # dB, of the frame that differs most
 
 
 class Difference(NamedTuple):
@@ -97,7 +98,7 @@ def compare_figure(name, entry, again, public, stage):
             yield Difference(
                 name, "frames, height, width, ms", f"{a.shape} {sum(times)}", f"{b.shape} {sum(times_again)}"
             )
-        elif (worst := psnr(a, b)) < LEAST:
+        elif (worst := psnr(to_tensor(a), to_tensor(b)).min()) < LEAST:
             yield Difference(name, "picture", f"at least {LEAST} dB", f"{worst:.1f} dB")
 
 
@@ -106,12 +107,6 @@ def frames(path) -> tuple[np.ndarray, list[int]]:
     with Image.open(path) as image:
         pairs = [(np.asarray(f.convert("RGB")), f.info.get("duration", 0)) for f in ImageSequence.Iterator(image)]
     return np.stack([picture for picture, _ in pairs]), [ms for _, ms in pairs]
-
-
-def psnr(a: np.ndarray, b: np.ndarray) -> float:
-    """Of the frame that differs most, in dB"""
-    worst = max(np.mean((x.astype(float) - y) ** 2) for x, y in zip(a, b))
-    return 10 * np.log10(255**2 / worst) if worst else np.inf
 
 
 def compare_texts(embed: Path, again: Path):

@@ -26,6 +26,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from .. import files
 from ..errors import SdscopeError
+from ..pixels import to_bytes
 
 START, END = "<|startoftext|>", "<|endoftext|>"  # Stable Diffusion 1 pads with END too, 2 with "!"
 LETTERS = sorted(pre_tokenizers.ByteLevel.alphabet())  # one for each byte
@@ -220,8 +221,7 @@ class Trace:
         """What the pipeline returned, the same bits (but not what a safety checker made black)"""
         if self.image is None:
             raise SdscopeError("no pictures: what the last step gave was not decoded in the block")
-        x = (self.image * 0.5 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).float()
-        return [Image.fromarray(picture) for picture in (x * 255).round().byte().numpy()]
+        return [Image.fromarray(picture) for picture in to_bytes(self.image)]
 
     @property
     def attention(self) -> Attention:

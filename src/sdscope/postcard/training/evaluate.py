@@ -16,13 +16,13 @@ from ...errors import SdscopeError
 from ...loading.checkpoint import find_model
 from ...loading.weights import weights_sha256
 from ...pipeline import StableDiffusion
+from ...pixels import psnr, to_bytes, to_tensor
 from ..world.captions import prompt
 from ..world.paint import paint
 from ..world.scene import Scene
 from .data import held_out_scenes
 from .diffusion import PROMPTS
 from .judge import Judge, trained_judge, verdict
-from .vae import psnr, to_tensor
 
 GUIDANCE = (1.0, 2.0, 3.0, 5.0, 7.5, 10.0)
 STEPS, FEWER = 25, (5, 10, 15)
@@ -118,7 +118,7 @@ def roundtrip(pipe, pictures, batch=16):
     decoded, decibels = [], []
     for x in batches(pictures, pipe.unet.conv_in.weight.device, batch):
         back = pipe.vae.decode(pipe.vae.encode(x.to(pipe.unet.conv_in.weight))[0]).clamp(-1, 1).float()
-        decoded += list(((back.permute(0, 2, 3, 1) + 1) * 127.5).round().byte().cpu().numpy())
+        decoded += list(to_bytes(back))
         decibels += psnr(back, x).tolist()
     return decoded, round(float(np.mean(decibels)), 2)
 

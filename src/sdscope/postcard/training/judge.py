@@ -11,11 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ...pixels import to_tensor
 from ..world.scene import ATTRIBUTES, Scene, attributes
 from .data import JUDGE, labelled, painted
 from .run import Length, Run, accelerator, finished
 from .text import attribute_loss
-from .vae import to_tensor
 
 SIZE = (256, 256)  # of the pictures it learns from
 WIDTHS = (16, 32, 64, 128, 192, 256)

@@ -9,6 +9,7 @@ from PIL import Image
 from torch import nn
 
 from ... import files
+from ...pixels import psnr, to_bytes, to_tensor
 from ...unet import Attention
 from ...vae import AutoencoderKL, Downsample2D, ResnetBlock2D, Upsample2D
 from ..world.scene import ATTRIBUTES, STYLES
@@ -115,24 +116,13 @@ def start_simple(vae):
     return vae
 
 
-def to_tensor(pictures):
-    """(B, H, W, 3) bytes, an array or on a GPU -> (B, 3, H, W), -1 .. 1"""
-    pictures = pictures if torch.is_tensor(pictures) else torch.from_numpy(np.array(pictures))
-    return pictures.permute(0, 3, 1, 2).float() / 127.5 - 1
-
-
 @torch.no_grad()
 def reconstructions(vae, pictures):
     """Pictures above, what the autoencoder makes of them below."""
     decoded = vae.decode(vae.encode(pictures)[0]).clamp(-1, 1)
     print(f"autoencoder: {psnr(decoded, pictures).mean():.2f} dB", flush=True)
     rows = [torch.cat(list(batch), dim=2) for batch in (pictures, decoded)]
-    return Image.fromarray(((torch.cat(rows, dim=1) + 1) * 127.5).round().byte().permute(1, 2, 0).cpu().numpy())
-
-
-def psnr(a, b):
-    """Peak signal-to-noise ratio of each of B pictures, -1 .. 1, in decibels: (B,)"""
-    return -10 * torch.log10((a - b).square().mean(dim=(1, 2, 3)) / 4)
+    return Image.fromarray(to_bytes(torch.cat(rows, dim=1)[None])[0])
 
 
 @torch.no_grad()
