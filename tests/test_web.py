@@ -115,7 +115,10 @@ def test_text_encoder(postcard, exported):
 def test_vae_decoder(postcard, exported, shape):
     batch, h, w = shape
     latents = torch.randn(batch, 4, h, w, generator=torch.Generator().manual_seed(0))
-    pixels = open_graph(exported[0], "vae_decoder.onnx")(latents=latents)["image"]
+    outputs = open_graph(exported[0], "vae_decoder.onnx")(latents=latents)
+    with torch.no_grad():
+        assert_close(outputs["decoded"], postcard.vae.decode(latents / postcard.vae.config.scaling_factor))
+    pixels = outputs["image"]
     assert pixels.dtype == torch.uint8 and pixels.shape == (batch, 8 * h, 8 * w, 4) and (pixels[..., 3] == 255).all()
     for ours, theirs in zip(pixels.numpy(), postcard.decode(latents)):
         assert np.abs(ours[..., :3].astype(int) - np.asarray(theirs)).max() <= 1  # rounded to whole numbers

@@ -6,7 +6,7 @@
 //     const result = await run.finished    // { image, latents, seconds }, or null after run.cancel()
 
 import type { Calls, Events, Reply, Request } from './messages'
-import type { Device, Loaded, Result, Settings, Tensor, Tokens, Watch } from './types'
+import type { Device, Loaded, Network, Result, Settings, Tensor, Tokens, Watch } from './types'
 import { EngineError } from './types'
 import workerUrl from './worker?worker&url'
 
@@ -30,6 +30,8 @@ export interface Engine {
   encode: (text: string) => Promise<Tensor>
   /** Latents [4, h, w] -> their picture, also while a run goes on */
   decode: (latents: Tensor) => Promise<ImageData>
+  /** One of the networks by itself, also while a run goes on: for code that has a loop of its own. */
+  network: (asked: Network) => Promise<Tensor>
   /** The worker ends, and its memory is free. */
   close: () => void
 }
@@ -68,7 +70,14 @@ export function openEngine({ model = `${import.meta.env.BASE_URL}model/`, device
 
   async function ask<Name extends keyof Calls>(call: Name, argument: Parameters<Calls[Name]>[0]) {
     await load()
-    return worker!.ask(call, argument).finished
+    return worker!.ask(call, argument).finished.catch(failed)
+  }
+
+  /** After a lack of memory the runtime does not go on: the next load() opens another. */
+  function failed(error: EngineError): never {
+    if (error.code === 'no-memory')
+      close()
+    throw error
   }
 
   function paint(settings: Settings, watch: Watch = {}): Run {
@@ -81,17 +90,11 @@ export function openEngine({ model = `${import.meta.env.BASE_URL}model/`, device
       const asked = worker!.ask('paint', settings, watch)
       stop = () => worker?.cancel(asked.id)
       return asked.finished
-    }).catch((error) => {
-      if (stopped)
-        return null
-      if (error.code === 'no-memory')
-        close() // the runtime does not go on after that: the next load() opens another
-      throw error
-    })
+    }).catch(error => stopped ? null : failed(error))
     return current = { finished, cancel: () => (stopped = true, stop()) }
   }
 
-  return { load, paint, close, tokenize: text => ask('tokenize', text), encode: text => ask('encode', text), decode: latents => ask('decode', latents) }
+  return { load, paint, close, tokenize: text => ask('tokenize', text), encode: text => ask('encode', text), decode: latents => ask('decode', latents), network: asked => ask('network', asked) }
 }
 
 /** ask(…) sends a call; its events and its answer come back by its number. */

@@ -1,7 +1,7 @@
 // What engine.ts and worker.ts say to each other.
 
 import type { Options } from './model'
-import type { ErrorCode, Loaded, Result, Settings, Tensor, Tokens, Watch } from './types'
+import type { ErrorCode, Loaded, Network, Result, Settings, Tensor, Tokens, Watch } from './types'
 
 /** What the worker can be asked for: name -> its arguments and what it gives. */
 export interface Calls {
@@ -10,6 +10,7 @@ export interface Calls {
   tokenize: (text: string) => Tokens
   encode: (text: string) => Tensor
   decode: (latents: Tensor) => ImageData
+  network: (asked: Network) => Tensor
 }
 
 /** A call, to be answered by its number; or: stop that run. */

@@ -1,12 +1,12 @@
 // The networks, opened with onnxruntime-web. Only the worker loads this file.
 
 import type { InferenceSession, Tensor as OrtTensor } from 'onnxruntime-web'
-import type { Device, Loaded, ModelInfo, Tensor, Tokens } from './types'
+import type { Device, Loaded, ModelInfo, Network, Tensor, Tokens } from './types'
 import { readFiles, readJson } from './store'
 import { makeTokenizer } from './tokenizer'
 
 type Ort = typeof import('onnxruntime-web')
-type Part = 'text_encoder' | 'unet' | 'vae_decoder'
+type Part = Network['name']
 
 export interface Model extends Loaded {
   tokenize: (text: string) => Tokens
@@ -16,6 +16,7 @@ export interface Model extends Loaded {
   unet: (latents: Tensor, t: number, embeds: Tensor[]) => Promise<Record<string, Tensor>>
   /** Latents [4, h, w] -> their picture, 8 times as high and wide */
   decode: (latents: Tensor) => Promise<ImageData>
+  network: (asked: Network) => Promise<Tensor>
 }
 
 export interface Options {
@@ -100,12 +101,19 @@ function calls(ort: Ort, networks: Record<Part, InferenceSession>) {
   }
 
   async function decode(latents: Tensor): Promise<ImageData> {
-    const { image } = await networks.vae_decoder.run({ latents: new ort.Tensor('float32', latents.data, [1, ...latents.dims]) })
+    const { image } = await networks.vae_decoder.run({ latents: new ort.Tensor('float32', latents.data, [1, ...latents.dims]) }, ['image'])
     const [, height, width] = image.dims
     return new ImageData(Uint8ClampedArray.from(image.data as Uint8Array), width, height)
   }
 
-  return { unet, encode, decode }
+  async function network({ name, inputs, output }: Network): Promise<Tensor> {
+    const feeds = Object.entries(inputs).map(([name, { data, dims }]) =>
+      [name, data instanceof Int32Array ? new ort.Tensor('int32', data, dims) : new ort.Tensor('float32', data, dims)])
+    const found = (await networks[name].run(Object.fromEntries(feeds), [output]))[output]
+    return { data: found.data as Float32Array, dims: [...found.dims] }
+  }
+
+  return { unet, encode, decode, network }
 }
 
 async function callUnet(ort: Ort, session: InferenceSession, latents: Tensor, t: number, embeds: Tensor[]) {

@@ -49,6 +49,7 @@ export function makeTokenizer(json: any, { length, end, pad }: ModelInfo['tokens
       pieces: ids.map(pieceOf),
       words,
       unknown: words.filter(isUnknown).map(({ word }) => word),
+      all,
       dropped: wordsOf(all.slice(length - 1, -1), length - 1).map(({ word }) => word).join(' '),
     }
   }

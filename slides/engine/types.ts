@@ -42,7 +42,8 @@ export interface Tokens {
   words: { word: string, positions: number[] }[]
   /** The words that are not in the vocabulary: they are read in pieces. */
   unknown: string[]
-  /** What did not fit any more, or ''. */
+  /** The ids without padding and before anything was left out; the words that did not fit, or ''. */
+  all: number[]
   dropped: string
 }
 
@@ -62,6 +63,13 @@ export interface Step {
   attention: Record<string, Tensor>
   /** Of the same half, by part: the mean over the channels of what it gives, [h, w]. */
   features: Record<string, Tensor>
+}
+
+/** One of the networks by itself, as src/sdscope/web.py names what goes in and comes out. */
+export interface Network {
+  name: 'text_encoder' | 'unet' | 'vae_decoder'
+  inputs: Record<string, { data: Float32Array | Int32Array, dims: number[] }>
+  output: string
 }
 
 export interface Watch {
@@ -84,6 +92,7 @@ export interface ModelInfo {
   size: number
   factor: number
   latent_channels: number
+  scaling_factor: number
   embedding_size: number
   tokens: { length: number, end: number, pad: number }
   scheduler: SchedulerConfig

@@ -25,7 +25,7 @@ function oneAtATime(model: Model): Model {
     last = mine.catch(() => {})
     return mine
   }
-  return { ...model, encode: queued(model.encode), unet: queued(model.unet), decode: queued(model.decode) }
+  return { ...model, encode: queued(model.encode), unet: queued(model.unet), decode: queued(model.decode), network: queued(model.network) }
 }
 
 type Handlers = { [Name in keyof Calls]: (argument: Parameters<Calls[Name]>[0], id: number) => Promise<ReturnType<Calls[Name]>> }
@@ -44,6 +44,7 @@ const handlers: Handlers = {
       throw new EngineError('failed', 'No picture can be made of these latents: they are no numbers, or too large.')
     return (await model).decode(latents)
   },
+  network: async asked => (await model).network(asked),
 }
 
 /** What is thrown, as one sentence with a code. */

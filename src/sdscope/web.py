@@ -7,7 +7,8 @@
                         -> noise_pred (B, 4, h, w), and what trace/ sees on the way:
                         attention.PART (B, 77, h', w'), the mean over the heads of a cross-attention,
                         features.PART (B, h', w'), the channel mean of a part's output
-    vae_decoder.onnx    latents (B, 4, h, w) -> image (B, 8h, 8w, 4) uint8, as a canvas has its pixels
+    vae_decoder.onnx    latents (B, 4, h, w) -> image (B, 8h, 8w, 4) uint8, as a canvas has its pixels,
+                        and decoded (B, 3, 8h, 8w), from -1 to 1 or a little beyond, as the VAE gives it
 
 B, h and w are free. Weights are stored in 16 bits and computed with in 32: the runtime widens them
 when it loads the graph. ONNX: https://onnx.ai; it is read by onnxruntime-web in slides/engine/.
@@ -86,6 +87,7 @@ def describe(pipe, folder):
         size=pipe.size,
         factor=pipe.factor,
         latent_channels=pipe.unet.config.in_channels,
+        scaling_factor=pipe.vae.config.scaling_factor,
         embedding_size=pipe.unet.config.cross_attention_dim,
         tokens=dict(length=tokenizer.model_max_length, end=tokenizer.eos_token_id, pad=tokenizer.pad_token_id),
         scheduler=dict(pipe.scheduler.config),
@@ -180,14 +182,15 @@ def export_vae_decoder(pipe, path):
     vae = rounded(pipe.vae)
 
     def decode(latents):
-        x = vae.decode_tile(latents / vae.config.scaling_factor)
-        x = (x * 0.5 + 0.5).clamp(0, 1).permute(0, 2, 3, 1)
+        decoded = vae.decode_tile(latents / vae.config.scaling_factor)
+        x = (decoded * 0.5 + 0.5).clamp(0, 1).permute(0, 2, 3, 1)
         x = torch.cat([x, torch.ones_like(x[..., :1])], dim=-1)  # red, green, blue, opaque
-        return (x * 255).round().byte()
+        return (x * 255).round().byte(), decoded
 
     latents = torch.zeros(2, pipe.unet.config.in_channels, *sides(pipe.unet.config.sample_size))
     free = {"latents": {0: "batch", 2: "h", 3: "w"}, "image": {0: "batch", 1: "height", 2: "width"}}
-    write(path, vae, decode, {"latents": latents}, ["image"], free)
+    free["decoded"] = {0: "batch", 2: "height", 3: "width"}
+    write(path, vae, decode, {"latents": latents}, ["image", "decoded"], free)
 
 
 def rounded(module):

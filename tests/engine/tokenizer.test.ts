@@ -26,8 +26,9 @@ test('words outside the vocabulary are named, signs and numbers are not', () => 
 })
 
 test('what does not fit is told', () => {
-  const { ids, dropped } = tokenize(`${'ship '.repeat(75)}castle, night`)
+  const { ids, all, dropped } = tokenize(`${'ship '.repeat(75)}castle, night`)
   expect(ids.length).toBe(77)
   expect(dropped).toBe('castle , night')
+  expect([all.length, all.slice(0, 76)]).toEqual([80, ids.slice(0, 76)])
   expect(tokenize('ship '.repeat(75)).dropped).toBe('')
 })
