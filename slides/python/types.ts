@@ -7,7 +7,7 @@
 // A run without a cell is `pipe(prompt, …)` with these settings. A cell is run after the setting-up that its notebook
 // does first, in names of its own that nobody sees afterwards: every run begins from the code as it was, plus `changes`.
 
-/** The file's name without .py. In this page: pipeline and scheduler; on the speaker's machine also unet, vae, … */
+/** The file below src/sdscope/, without .py. In this page: pipeline and scheduler; on the speaker's machine also unet, vae, … */
 export type Module = 'pipeline' | 'scheduler' | (string & {})
 
 /** The whole text of a region as it is shown (without the markers of regions within it), and edited. */
@@ -33,6 +33,8 @@ export interface Task {
   settings: Settings
   /** A notebook's cell, edited, in place of the call of the pipe. */
   cell?: string
+  /** Which one it is: '05_scheduler#subtract'. On the speaker's machine the cells that it needs are run before it. */
+  cellOf?: string
 }
 
 export interface Tensor {
@@ -60,7 +62,7 @@ export interface Events {
 export interface Result {
   /** What the pipe gave, or the cell's last expression where that is a picture, or a list of them: its first. */
   picture: ImageData | null
-  /** What else the cell's last expression is, as Python shows it: plain text, or a picture (PNG, as data: URL). */
+  /** What else the cell's last expression is, as Python shows it: plain text, or a picture (PNG or WebP, also a moving one, as data: URL). */
   value: { text: string } | { image: string } | null
   /** How often the UNet was asked. */
   steps: number
