@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
-from tokenizers.pre_tokenizers import ByteLevel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 import sdscope
 from sdscope.pixels import psnr, to_tensor
+from sdscope.vocabulary import END, SINGLE, START
 
 # The networks of the tests are small: two threads wait for each other more than they compute. OMP_NUM_THREADS=2 tries
 # two nevertheless, ATEN_CPU_CAPABILITY=default or avx2 other kernels: what a test finds may depend on neither.
@@ -36,9 +36,7 @@ NO_CHECKER = dict(safety_checker=None, feature_extractor=None, requires_safety_c
 
 def tiny_text():
     """CLIP's kind of tokenizer, with every byte and no word in it, and two layers to read it."""
-    bytes_ = sorted(ByteLevel.alphabet())
-    vocabulary = [*bytes_, *(b + "</w>" for b in bytes_), "<|startoftext|>", "<|endoftext|>"]
-    ids = {token: i for i, token in enumerate(vocabulary)}
+    ids = {token: i for i, token in enumerate([*SINGLE, START, END])}
     tokenizer = CLIPTokenizer(vocab=ids, merges=[], model_max_length=77)
     config = CLIPTextConfig(
         vocab_size=len(tokenizer),

@@ -34,9 +34,9 @@ from safetensors.torch import save_file
 import sdscope.trace
 from sdscope import SdscopeError, StableDiffusion
 from sdscope.loading.models import KNOWN
-from sdscope.trace import Trace, hooks, predicted_x0, record, trace
+from sdscope.trace import END, START, Tokens, Trace, hooks, predicted_x0, record, trace
 from sdscope.trace.hooks import STAGE_CHANNELS, told_x0
-from sdscope.trace.record import END, START, Tokens, cutter
+from sdscope.trace.record import cutter
 from sdscope.unet import UNet2DConditionModel as OurUNet
 from sdscope.vae import AutoencoderKL
 

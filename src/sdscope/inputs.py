@@ -11,6 +11,7 @@ import reprlib
 import torch
 
 from .errors import SdscopeError, first_line
+from .loading.settings import is_whole
 
 log = logging.getLogger("sdscope")
 LAST_SEED = 2**64 - 1  # that torch takes
@@ -154,7 +155,7 @@ def plain(x):
 def whole(x, otherwise=None):
     """A whole number -> int; anything else, truth values too -> otherwise"""
     x = plain(x)
-    return x if isinstance(x, int) and not isinstance(x, bool) else otherwise
+    return x if is_whole(x) else otherwise
 
 
 def listed(x):

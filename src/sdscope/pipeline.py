@@ -13,7 +13,7 @@ from PIL import Image
 from .inputs import as_generators, as_lists, check, check_latents, check_run, check_size, check_texts
 from .loading.checkpoint import check_settings, find_model, load_module, load_scheduler, load_text
 from .loading.devices import pick_device, pick_dtype, warn_if_slow
-from .loading.settings import repaired, sides
+from .loading.settings import factor, own_size, repaired
 from .scheduler import DDIM
 from .steps import check_picture, one_at_a_time, report, step_options
 from .unet import UNet2DConditionModel
@@ -44,9 +44,9 @@ class StableDiffusion:
     def __init__(self, tokenizer, text_encoder, unet, vae, scheduler):
         self.tokenizer, self.text_encoder = tokenizer, text_encoder
         self.unet, self.vae, self.scheduler = unet, vae, repaired(scheduler)
-        self.factor = 2 ** (len(vae.config.block_out_channels) - 1)  # 8 pixels a latent, each way
+        self.factor = factor(vae.config)  # 8 pixels a latent, each way
         # height and width that it was trained for; nearly always the same
-        self.sides = [side * self.factor for side in sides(unet.config.sample_size)]
+        self.sides = own_size(unet.config, vae.config)
         self.size = self.sides[0]
 
     # fmt: off  (broken by hand from here on, to be as wide as a slide)

@@ -14,7 +14,7 @@ from .errors import SdscopeError
 from .loading.checkpoint import read_settings
 from .loading.folder import local_folder, refuse_other_kinds
 from .loading.hub import known_on_hub, without_weights
-from .loading.settings import sides
+from .loading.settings import factor, own_size
 from .unet import UNet2DConditionModel
 from .vae import AutoencoderKL
 
@@ -41,17 +41,16 @@ def shapes(model, size=None):
     """
     unet, vae = build(model)
     u, v = unet.config, vae.config
-    factor = 2 ** (len(v.block_out_channels) - 1)
-    own = [side * factor for side in sides(u.sample_size)]
+    own, unit = own_size(u, v), factor(v)
     height, width = own if size is None else (size, size)
-    if any(side % factor or not 0 < side <= LARGEST for side in (height, width)):
-        such = f"a multiple of {factor} pixels up to {LARGEST}, such as {min(own[0], 512)}"
+    if any(side % unit or not 0 < side <= LARGEST for side in (height, width)):
+        such = f"a multiple of {unit} pixels up to {LARGEST}, such as {min(own[0], 512)}"
         raise SdscopeError(f"the size must be {such}, not {height if size is None else size}")
     encoder = [*parts(vae.encoder, "encoder."), ("quant_conv", vae.quant_conv)]
     decoder = [("post_quant_conv", vae.post_quant_conv), *parts(vae.decoder, "decoder.")]
     with torch.device("meta"):
         words = torch.empty(2, TOKENS, u.cross_attention_dim)
-        latents = torch.empty(2, u.in_channels, height // factor, width // factor)
+        latents = torch.empty(2, u.in_channels, height // unit, width // unit)
         picture = torch.empty(1, v.in_channels, height, width)
         return {
             "unet": ledger(lambda x: unet(x, 1, words), latents, parts(unet)),

@@ -7,7 +7,7 @@ and order of operations are those of diffusers' models/autoencoders/autoencoder_
 import torch.nn.functional as F
 from torch import nn
 
-from .loading.settings import VAE, checked, sides
+from .loading.settings import VAE, checked, factor, sides
 from .tiling import tiled_decode
 from .unet import Attention, MidBlock2D, ResnetBlock2D, Upsample2D
 
@@ -43,7 +43,7 @@ class AutoencoderKL(nn.Module):
     # region decode
     def decode(self, z):
         """z (B, 4, h, w): latents / scaling factor -> pictures (B, 3, 8h, 8w)"""
-        tile = sides(self.config.sample_size)[0] // 2 ** (len(self.config.block_out_channels) - 1)
+        tile = sides(self.config.sample_size)[0] // factor(self.config)
         if self.tiling and max(z.shape[2:]) > tile:
             return tiled_decode(self.decode_tile, z, tile)
         return self.decode_tile(z)

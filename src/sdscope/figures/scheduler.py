@@ -38,9 +38,8 @@ def timetable(scheduler, steps: int, pictures: dict[int, Image.Image]):
 def alphas(scheduler, steps: int):
     """alpha_prod_t and alpha_prod_t_prev at every step, and how much each step adds."""
     scheduler.set_timesteps(steps)
-    before = [t - scheduler.config.num_train_timesteps // steps for t in scheduler.timesteps]
     now = scheduler.alphas_cumprod[scheduler.timesteps].numpy()
-    prev = np.array([float(scheduler.alphas_cumprod[t] if t >= 0 else scheduler.final_alpha_cumprod) for t in before])
+    prev = np.array([alpha_prev(scheduler, t) for t in scheduler.timesteps])
     board = Board(WIDTH, 400)
     upper, lower = board.axes(70, 14, 560, 222), board.axes(70, 262, 560, 82)
     x = np.arange(1, steps + 1)
@@ -62,15 +61,18 @@ def alphas(scheduler, steps: int):
     return board
 
 
+def alpha_prev(scheduler, t) -> float:
+    """alpha_prod_t_prev of DDIM's step from time t"""
+    prev = t - scheduler.stride
+    return float(scheduler.alphas_cumprod[prev] if prev >= 0 else scheduler.final_alpha_cumprod)
+
+
 def ddim_terms(scheduler, step) -> list[list[tuple]]:
     """The terms of one DDIM step as equations: [[(name, value), (factor, name, value), (factor, name, value)]].
 
     The first entry of an equation is the sum of the others, each times its factor: a test adds them up.
     """
-    stride = scheduler.config.num_train_timesteps // scheduler.num_inference_steps
-    prev = step.t - stride
-    a = float(scheduler.alphas_cumprod[step.t])
-    a_prev = float(scheduler.alphas_cumprod[prev] if prev >= 0 else scheduler.final_alpha_cumprod)
+    a, a_prev = float(scheduler.alphas_cumprod[step.t]), alpha_prev(scheduler, step.t)
     b, x, out, x0 = 1 - a, step.latents, step.noise, step.pred_x0
     noise = (x - a**0.5 * x0) / b**0.5  # x_t is a mix of picture and noise, so this is the noise
     latents, pred_x0, eps = ("latents", x), ("pred_x0", x0), ("noise", noise)

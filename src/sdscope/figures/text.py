@@ -9,8 +9,8 @@ from matplotlib.patches import FancyBboxPatch
 from matplotlib.textpath import TextPath
 from PIL import Image
 
-from ..trace import END, START, Tokens
-from ..trace.record import LETTERS
+from ..trace import Tokens
+from ..vocabulary import END, LETTERS, START
 from .base import COND, INK, LATENTS, MUTED, SIGNED, WIDTH, Board, plot
 
 SPECIAL = {START: "start", END: "end"}

@@ -16,7 +16,7 @@ from ..errors import SdscopeError
 from .config import AGAIN, read_config, unreadable
 from .folder import check_folder, local_folder
 from .hub import from_hub
-from .settings import SCHEDULER, TEXT_ENCODER, UNET, VAE, fit_together, settle, shown, whole
+from .settings import SCHEDULER, TEXT_ENCODER, UNET, VAE, fit_together, settle, shown, whole_number
 from .weights import read_weights, some
 
 log = logging.getLogger("sdscope")
@@ -144,7 +144,7 @@ def check_text(path, report):
 
 def check_tokenizer(path, tokenizer, config):
     """Every text as many numbers as the text encoder has places for, each one that it knows"""
-    length = whole(config.max_position_embeddings, least=3)  # start, a piece of a word, end
+    length = whole_number(config.max_position_embeddings, least=3)  # start, a piece of a word, end
     given = tokenizer.model_max_length
     if not length.fits(given):
         wrong = f"model_max_length is {shown(given)}, and must be {length.words}"

@@ -115,7 +115,18 @@ def sides(sample_size):
     return (sample_size, sample_size) if is_whole(sample_size) else tuple(sample_size)
 
 
+def factor(vae):
+    """An autoencoder's settings -> how many pixels a latent has, each way; nearly always 8"""
+    return 2 ** (len(vae.block_out_channels) - 1)  # every level but the last halves
+
+
+def own_size(unet, vae):
+    """The settings of a model's parts -> height and width in pixels that it was trained for; nearly always the same"""
+    return [side * factor(vae) for side in sides(unet.sample_size)]
+
+
 def is_whole(x):
+    """A Python integer; truth values are none"""
     return isinstance(x, int) and not isinstance(x, bool)
 
 
@@ -123,7 +134,7 @@ def is_number(x):
     return isinstance(x, (int, float)) and not isinstance(x, bool) and abs(x) < 2**53
 
 
-def whole(most, least=1):
+def whole_number(most, least=1):
     return Kind(f"a whole number from {least} to {most}", lambda x: is_whole(x) and least <= x <= most)
 
 
@@ -149,7 +160,7 @@ def one_of(*allowed):
 
 
 LEVELS = 8
-WIDTH, COUNT = whole(65536), whole(32)  # more than any model has: a check should not take minutes
+WIDTH, COUNT = whole_number(65536), whole_number(32)  # more than any model has: a check should not take minutes
 FLAG = Kind("true or false", lambda x: isinstance(x, bool))
 SMALL = Kind("a number from 0 to 1", lambda x: is_number(x) and 0 <= x <= 1)
 BETA = Kind("a number from 0 to below 1", lambda x: is_number(x) and 0 <= x < 1)
@@ -158,7 +169,7 @@ SIDES = Kind(
     "a whole number from 1 to 65536, or two of them, height and width",
     lambda x: WIDTH.fits(x) or isinstance(x, (list, tuple)) and len(x) == 2 and all(map(WIDTH.fits, x)),
 )
-TOKEN = whole(2**31 - 1, least=0)
+TOKEN = whole_number(2**31 - 1, least=0)
 NOTHING = Kind("null", lambda x: x is None)
 
 
@@ -311,10 +322,10 @@ VAE = Table(
 # transformers makes the text encoder, of the same settings as in diffusers: what is read there is read here
 TEXT_ENCODER = Table(
     read=dict(
-        vocab_size=(49408, whole(2**18)),
+        vocab_size=(49408, whole_number(2**18)),
         hidden_size=(512, WIDTH),
         intermediate_size=(2048, WIDTH),
-        num_hidden_layers=(12, whole(128)),
+        num_hidden_layers=(12, whole_number(128)),
         num_attention_heads=(8, WIDTH),
         max_position_embeddings=(77, WIDTH),
         hidden_act=("quick_gelu", one_of("quick_gelu", "gelu", "gelu_new", "gelu_pytorch_tanh", "relu", "silu")),
@@ -353,11 +364,11 @@ TEXT_ENCODER = Table(
 
 SCHEDULER = Table(
     read=dict(
-        num_train_timesteps=(1000, whole(100_000, least=2)),
+        num_train_timesteps=(1000, whole_number(100_000, least=2)),
         beta_start=(0.0001, BETA),
         beta_end=(0.02, BETA),
         set_alpha_to_one=(True, FLAG),
-        steps_offset=(0, whole(99_999, least=0)),
+        steps_offset=(0, whole_number(99_999, least=0)),
         rescale_betas_zero_snr=(False, FLAG),
         clip_sample=(True, FLAG),
         clip_sample_range=(1.0, POSITIVE),

@@ -13,6 +13,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 from ..loading.checkpoint import find_model
 from ..loading.config import read_config
 from ..loading.models import KNOWN
+from ..loading.settings import factor
 from ..shapes import build, shapes, total
 
 FOUR = ("pipeline", "unet", "vae", "scheduler")  # what the deck reads
@@ -61,7 +62,7 @@ def model_facts(name: str) -> dict:
         f"{name}.unet.multiply_adds": total(ledgers["unet"])[1],  # of one call with guidance
         f"{name}.unet.ledger": ledgers["unet"],  # a Row each: name, depth, shape, parameters, multiply-adds
         f"{name}.vae.channels": vae.config.block_out_channels,
-        f"{name}.vae.factor": side // latent,
+        f"{name}.vae.factor": factor(vae.config),
         f"{name}.vae.encoder.multiply_adds": total(ledgers["encoder"])[1],
         f"{name}.vae.decoder.multiply_adds": total(ledgers["decoder"])[1],
         f"{name}.cross_attention_dim": unet.config.cross_attention_dim,

@@ -21,7 +21,7 @@ from .. import files
 from ..figures.base import Shown
 from ..loading.checkpoint import find_model, read_settings
 from ..loading.devices import pick_device, pick_dtype
-from ..loading.settings import sides
+from ..loading.settings import own_size
 from ..loading.weights import weights_sha256
 
 PROVENANCE = ("prompt", "negative_prompt", "seed", "steps", "guidance", "size", "model")
@@ -45,7 +45,8 @@ def saver(notebook: str, **provenance):
         raise TypeError(f"a saver needs {', '.join(PROVENANCE)}, no more and no less")
     folder, model_sha256 = find_weights(provenance["model"])
     if provenance["size"] is None:
-        provenance["size"] = own_size(folder)
+        unet, vae = (read_settings(folder, part) for part in ("unet", "vae"))
+        provenance["size"] = own_size(unet, vae)[0]
 
     def save(figure: Shown, name: str, alt: str, **changes) -> Shown:
         unknown = set(changes) - set(PROVENANCE)
@@ -91,9 +92,3 @@ def find_weights(model: str) -> tuple[Path, str]:
     dtype = pick_dtype("auto", pick_device())
     folder = find_model(model, dtype=dtype)
     return folder, weights_sha256(folder, dtype)
-
-
-def own_size(folder: Path) -> int:
-    """The height in pixels that a model was trained for, and nearly always its width."""
-    unet, vae = (read_settings(folder, part) for part in ("unet", "vae"))
-    return sides(unet.sample_size)[0] * 2 ** (len(vae.block_out_channels) - 1)

@@ -27,7 +27,8 @@ Kept are copies on the CPU, in the pipeline's precision. For one picture, 50 ste
     features=True      31 MB: a channel mean for each part of the UNet (its outputs whole would be 13389 MB)
 """
 
+from ..vocabulary import END, START
 from .hooks import predicted_x0, trace
-from .record import END, START, Attention, Features, Step, Tokens, Trace
+from .record import Attention, Features, Step, Tokens, Trace
 
 __all__ = ["END", "START", "Attention", "Features", "Step", "Tokens", "Trace", "predicted_x0", "trace"]

@@ -22,14 +22,13 @@ import torch.nn.functional as F
 from PIL import Image
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import Tokenizer, decoders, models
 
 from .. import files
 from ..errors import SdscopeError
 from ..pixels import to_bytes
+from ..vocabulary import END, SINGLE, START
 
-START, END = "<|startoftext|>", "<|endoftext|>"  # Stable Diffusion 1 pads with END too, 2 with "!"
-LETTERS = sorted(pre_tokenizers.ByteLevel.alphabet())  # one for each byte
 PER_STEP = ("latents", "model_input", "noise_uncond", "noise_cond", "noise", "pred_x0")
 
 
@@ -39,7 +38,7 @@ def cutter(tokenizer) -> str:
     whole = getattr(tokenizer, "backend_tokenizer", None)
     if whole is None:
         return ""
-    vocabulary = {piece: i for i, piece in enumerate([*LETTERS, *(letter + "</w>" for letter in LETTERS)])}
+    vocabulary = {piece: i for i, piece in enumerate(SINGLE)}
     cuts = Tokenizer(models.BPE(vocabulary, [], end_of_word_suffix="</w>"))
     cuts.normalizer, cuts.pre_tokenizer = whole.normalizer, whole.pre_tokenizer
     cuts.add_tokens(list(whole.get_added_tokens_decoder().values()))  # START, END, and what people have taught it

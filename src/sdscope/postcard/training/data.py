@@ -124,7 +124,7 @@ def made(folder, name, version, count, make, progress):
     """The array of that name and version with at least `count` rows: found, or made chunk by chunk by all cores."""
     files.make_folder(folder)
     if not large_enough(folder, name, version, count):
-        with one_at_a_time(folder / f"{name}.lock"):
+        with one_process(folder / f"{name}.lock"):
             if not large_enough(folder, name, version, count):  # else another process has made it meanwhile
                 make_all(folder, name, version, count, make, progress)
     return opened(large_enough(folder, name, version, count), count)[:count]
@@ -186,7 +186,7 @@ def opened(file, rows=0):
 
 
 @contextmanager
-def one_at_a_time(lock: Path):
+def one_process(lock: Path):
     """One process at a time; the others wait, and say so."""
     held = FileLock(lock)
     try:
@@ -220,7 +220,7 @@ def save_chunk(start, chunk_name, make):
 def tokenizer_in(folder: Path, save=None) -> CLIPTokenizer:
     """The tokenizer kept there; where there is none, the one that save(folder) saves, or one that is trained."""
     if not (folder / "tokenizer").exists():
-        with one_at_a_time(folder / "tokenizer.lock"):
+        with one_process(folder / "tokenizer.lock"):
             if not (folder / "tokenizer").exists():
                 with files.making(folder / "tokenizer", lambda folder: ()) as new:
                     (save or train_tokenizer)(new)

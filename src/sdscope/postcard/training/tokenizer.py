@@ -7,12 +7,12 @@ import numpy as np
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import CLIPTokenizer
 
+from ...vocabulary import END, LETTERS, SINGLE, START
 from ..world.captions import caption
 from ..world.scene import Scene
 
 # CLIP's own rule for where a word ends (openai/CLIP, simple_tokenizer.py)
 WORDS = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
-START, END = "<|startoftext|>", "<|endoftext|>"
 
 
 def train_tokenizer(folder: Path, captions: int = 20_000, size: int = 1024):
@@ -29,12 +29,11 @@ def train_tokenizer(folder: Path, captions: int = 20_000, size: int = 1024):
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     trainer = trainers.BpeTrainer(
-        vocab_size=size, initial_alphabet=alphabet, end_of_word_suffix="</w>", show_progress=False
+        vocab_size=size, initial_alphabet=LETTERS, end_of_word_suffix="</w>", show_progress=False
     )
     tokenizer.train_from_iterator((caption(Scene.random(seed), rng) for seed in range(captions)), trainer)
     merges = [tuple(pair) for pair in json.loads(tokenizer.to_str())["model"]["merges"]]
-    pieces = alphabet + [letter + "</w>" for letter in alphabet] + ["".join(pair) for pair in merges] + [START, END]
+    pieces = [*SINGLE, *("".join(pair) for pair in merges), START, END]
     vocab = {piece: i for i, piece in enumerate(dict.fromkeys(pieces))}
     CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=77).save_pretrained(folder)

@@ -13,7 +13,7 @@ from ...pixels import psnr, to_bytes, to_tensor
 from ...unet import Attention
 from ...vae import AutoencoderKL, Downsample2D, ResnetBlock2D, Upsample2D
 from ..world.scene import ATTRIBUTES, STYLES
-from .data import PAINTER, TRAINING, labelled, one_at_a_time, painted, version
+from .data import PAINTER, TRAINING, labelled, one_process, painted, version
 from .run import Length, Run, accelerator, finished, loaded
 
 VAE_CONFIG = {
@@ -131,7 +131,7 @@ def encoded(folder, vae, count, size, first, progress=None):
     key = f"{sum(p.double().abs().sum() for p in vae.encoder.parameters()):.6f}"
     name = f"latents-{size[0]}x{size[1]}-{first}"
     file = folder / "data" / f"{name}-{count}-{key}.{version(PAINTER)}.pt"
-    with one_at_a_time(folder / "data" / f"{name}.lock"):
+    with one_process(folder / "data" / f"{name}.lock"):
         if not file.exists():
             data = painted(folder / "data", count, size, first, progress)
             device = "cuda" if torch.cuda.is_available() else "cpu"
