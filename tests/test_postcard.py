@@ -20,6 +20,7 @@ from sdscope.postcard.world.captions import (
     WEATHER_PHRASE,
     caption,
     prompt,
+    suggestions,
 )
 from sdscope.postcard.world.paint import paint
 from sdscope.postcard.world.scene import (
@@ -398,6 +399,12 @@ def tokenizer(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tokenizer")
     train_tokenizer(folder, captions=4000)
     return CLIPTokenizer.from_pretrained(folder)
+
+
+def test_suggestions_are_words_that_the_tokenizer_knows(tokenizer):
+    prompts = suggestions(tokenizer)
+    assert len(set(prompts)) == 64 and suggestions(tokenizer, 3) == prompts[:3]
+    assert all(piece.endswith("</w>") for prompt in prompts for piece in tokenizer.tokenize(prompt))
 
 
 @pytest.mark.parametrize(

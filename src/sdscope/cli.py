@@ -128,13 +128,15 @@ def export_web(
 ):
     """The model for the browser: ONNX graphs, the tokenizer, and model.json, which says what they are."""
     from .pipeline import StableDiffusion  # not above: torch takes seconds to import
+    from .postcard.world.captions import suggestions
 
     try:
         from .web import export_web, exported
     except ImportError as error:
         raise SdscopeError(f"this needs {error.name}: pip install 'sdscope[web]'") from error
     files.check_folder(output, exported)
-    made = export_web(StableDiffusion.from_pretrained(model, device="cpu", offline=offline), output)["files"]
+    pipe = StableDiffusion.from_pretrained(model, device="cpu", offline=offline)
+    made = export_web(pipe, output, suggestions(pipe.tokenizer))["files"]
     print(f"{output}: {sum(file['bytes'] for file in made.values()) / 1e6:.1f} MB")
 
 

@@ -18,7 +18,6 @@ import contextlib
 import copy
 import functools
 import hashlib
-import itertools
 import json
 import warnings
 
@@ -32,8 +31,6 @@ from torch import nn
 from . import files
 from .errors import SdscopeError
 from .loading.settings import sides
-from .postcard.world.captions import caption
-from .postcard.world.scene import Scene
 from .trace.hooks import UNET_PARTS, probabilities
 
 GRAPHS = ("text_encoder.onnx", "unet.onnx", "vae_decoder.onnx")
@@ -43,9 +40,9 @@ SCHEDULE = dict(timestep_spacing="leading", rescale_betas_zero_snr=False, clip_s
 MOST_BYTES = 2**31  # protobuf, in which ONNX is written, holds no more
 
 
-def export_web(pipe, folder):
+def export_web(pipe, folder, prompts=()):
     """A StableDiffusion -> `folder` with the files above, in place of those of an export before; returns
-    model.json's dict.
+    model.json's dict. prompts: for readers without an idea of their own.
 
     Made beside its place and then moved there. A folder with anything else in it, what cannot be written, or is too
     large: SdscopeError.
@@ -62,7 +59,7 @@ def export_web(pipe, folder):
         export_unet(pipe, new / GRAPHS[1])
         export_vae_decoder(pipe, new / GRAPHS[2])
         export_tokenizer(pipe, new / TOKENIZER)
-        model = describe(pipe, new)
+        model = describe(pipe, new) | dict(prompts=list(prompts))
         (new / "model.json").write_text(json.dumps(model, indent=1) + "\n", encoding="utf-8")
     return model
 
@@ -91,16 +88,7 @@ def describe(pipe, folder):
         embedding_size=pipe.unet.config.cross_attention_dim,
         tokens=dict(length=tokenizer.model_max_length, end=tokenizer.eos_token_id, pad=tokenizer.pad_token_id),
         scheduler=dict(pipe.scheduler.config),
-        prompts=suggestions(tokenizer),
     )
-
-
-def suggestions(tokenizer, count=64, tries=4_000):
-    """Captions of Postcard's world in which this tokenizer knows every word: for readers without an idea of their
-    own"""
-    texts = (caption(Scene.random(seed), np.random.default_rng(seed)) for seed in range(tries))
-    known = (text for text in texts if all(piece.endswith("</w>") for piece in tokenizer.tokenize(text)))
-    return list(itertools.islice(known, count))
 
 
 def export_tokenizer(pipe, path):

@@ -1,5 +1,7 @@
 """Captions: what a scene is called, in the many ways people ask for a picture."""
 
+from itertools import islice
+
 import numpy as np
 
 from .scene import GREY_STYLES, USUAL, Scene, Thing
@@ -160,6 +162,13 @@ def caption(scene: Scene, rng: np.random.Generator) -> str:
     if chance(0.15):
         text += "".join(f", {word}" for word in rng.choice(PRAISE, 2, replace=False))
     return text.lstrip(", ") or "a picture"
+
+
+def suggestions(tokenizer, count=64, tries=4_000) -> list[str]:
+    """Captions in which this tokenizer knows every word: for readers without an idea of their own"""
+    texts = (caption(Scene.random(seed), np.random.default_rng(seed)) for seed in range(tries))
+    known = (text for text in texts if all(piece.endswith("</w>") for piece in tokenizer.tokenize(text)))
+    return list(islice(known, count))
 
 
 def things_named(scene, pick, colour, side):
