@@ -1,6 +1,7 @@
 """What the tests share: a tiny untrained model in diffusers' layout."""
 
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNe
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 import sdscope
+from sdscope import cli
 from sdscope.pixels import psnr, to_tensor
 from sdscope.vocabulary import END, SINGLE, START
 
@@ -89,11 +91,37 @@ def tiny(tiny_folder):
     return sdscope.StableDiffusion.from_pretrained(tiny_folder, device="cpu")
 
 
-def load_both(folder, dtype=torch.float32):
+@pytest.fixture
+def folder(tiny_folder, tmp_path):
+    """A copy of the tiny model, to change or to break"""
+    return shutil.copytree(tiny_folder, tmp_path / "model")
+
+
+@pytest.fixture(scope="session")
+def postcard():
+    return sdscope.StableDiffusion.from_pretrained("postcard", device="cpu")
+
+
+@pytest.fixture
+def run(monkeypatch, capsys, tmp_path, tiny_folder):
+    """run("generate", ...) -> (exit status, stdout, stderr), in an empty folder; {tiny} is the model"""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words):
+        words = [str(word).replace("{tiny}", str(tiny_folder)) for word in words]
+        monkeypatch.setattr(sys, "argv", ["sdscope", *words])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        return stop.value.code or 0, *capsys.readouterr()
+
+    return run
+
+
+def load_both(folder, dtype=torch.float32, **given):
     """(the bare pipeline, diffusers' pipeline) of one folder"""
-    theirs = StableDiffusionPipeline.from_pretrained(folder, dtype=dtype, **NO_CHECKER)
+    theirs = StableDiffusionPipeline.from_pretrained(folder, dtype=dtype, **NO_CHECKER, **given)
     theirs.set_progress_bar_config(disable=True)
-    return sdscope.StableDiffusion.from_pretrained(folder, device="cpu", dtype=dtype), theirs
+    return sdscope.StableDiffusion.from_pretrained(folder, device="cpu", dtype=dtype, **given), theirs
 
 
 def run_both(ours, theirs, prompts, negatives, size, steps, guidance):

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from test_regen import notebook
 
-from sdscope import SdscopeError, cli
+from sdscope import SdscopeError
 from sdscope.publish import check as module
 from sdscope.publish import facts, manifest
 from sdscope.publish import make as notebooks
@@ -54,17 +54,10 @@ def root(made, tmp_path):
 
 
 @pytest.fixture
-def run(root, monkeypatch, capsys):
+def check(root, run, monkeypatch):
     """sdscope check -> (exit status, stdout)"""
-
-    def run(*words):
-        monkeypatch.chdir(root)
-        monkeypatch.setattr(sys, "argv", ["sdscope", "check", *words])
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        return stop.value.code or 0, capsys.readouterr().out
-
-    return run
+    monkeypatch.chdir(root)
+    return lambda *words: run("check", *words)[:2]
 
 
 def flip(path, at=-20):
@@ -85,14 +78,14 @@ def entries(root, name, **changes):
     manifest.update({name: figures[name] | changes}, root / "public")
 
 
-def test_green_then_red_after_one_byte_one_number_and_one_seed(run, root):
+def test_green_then_red_after_one_byte_one_number_and_one_seed(check, root):
     """The command itself: it executes the notebooks again."""
-    status, out = run()
+    status, out = check()
     assert status == 0 and out.endswith("the same as in public/ and embed/\n")
     flip(root / "public" / "figures" / "noise.png")
     edit(root / "embed" / "01_a" / "ids.txt", "0.83", "0.84")
     entries(root, "moving.webp", seed=43)
-    status, out = run("--only", "01")
+    status, out = check("--only", "01")
     assert status == 1 and "differences: 3" in out
     for words in (
         ["noise.png", "sha256"],

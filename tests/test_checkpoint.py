@@ -28,12 +28,6 @@ UNET = "unet/diffusion_pytorch_model.safetensors"
 VAE = "vae/diffusion_pytorch_model.safetensors"
 
 
-@pytest.fixture
-def folder(tiny_folder, tmp_path):
-    """A copy of the tiny model, to break"""
-    return shutil.copytree(tiny_folder, tmp_path / "model")
-
-
 def refused(folder, *words):
     with pytest.raises(SdscopeError) as error:
         StableDiffusion.from_pretrained(folder, device="cpu")

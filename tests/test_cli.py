@@ -11,22 +11,6 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 import sdscope
-from sdscope import cli
-
-
-@pytest.fixture
-def run(monkeypatch, capsys, tmp_path, tiny_folder):
-    """run("generate", ...) -> (exit status, stdout, stderr), in an empty folder; {tiny} is the model"""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*words):
-        words = [word.format(tiny=tiny_folder) if "{tiny}" in word else word for word in words]
-        monkeypatch.setattr(sys, "argv", ["sdscope", *words])
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        return stop.value.code or 0, *capsys.readouterr()
-
-    return run
 
 
 def test_generate(run, tmp_path, tiny):

@@ -8,8 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
-from conftest import NO_CHECKER
-from diffusers import StableDiffusionPipeline
+from conftest import load_both
 
 from sdscope import SdscopeError, StableDiffusion
 from sdscope.loading.checkpoint import find_model
@@ -30,10 +29,7 @@ def same(ours, theirs):
 @pytest.fixture(scope="module", params=["tiny", "postcard"])
 def both(request, tiny_folder):
     """(the bare pipeline, diffusers' pipeline) of one folder"""
-    folder = tiny_folder if request.param == "tiny" else find_model("postcard")
-    theirs = StableDiffusionPipeline.from_pretrained(folder, dtype=torch.float32, **NO_CHECKER)
-    theirs.set_progress_bar_config(disable=True)
-    return StableDiffusion.from_pretrained(folder, device="cpu"), theirs
+    return load_both(tiny_folder if request.param == "tiny" else find_model("postcard"))
 
 
 def test_one_prompt_equals_diffusers(both):

@@ -20,7 +20,7 @@ def pipe(tiny_folder):
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
+def kept(tmp_path, monkeypatch):
     monkeypatch.setenv("SDSCOPE_RUNS", str(tmp_path / "runs"))
     return tmp_path / "runs"
 
@@ -40,9 +40,9 @@ def test_in_memory(pipe, monkeypatch):
     assert (run.made, run.asked) == (6, 9)
 
 
-def test_on_disk_for_another_process(pipe, folder):
+def test_on_disk_for_another_process(pipe, kept):
     first = figures.Runs(pipe)(**SHIP, attention="mean", features=True)
-    assert len(list(folder.glob("*.safetensors"))) == 1 and not list(folder.glob("*.part"))
+    assert len(list(kept.glob("*.safetensors"))) == 1 and not list(kept.glob("*.part"))
     other = figures.Runs(pipe)
     again = other(**SHIP, attention="mean", features=True)
     assert same(first, again) and (other.made, other.asked) == (0, 3)
@@ -65,14 +65,14 @@ CHANGES = [
 
 
 @pytest.mark.parametrize("changes", CHANGES, ids=str)
-def test_any_other_argument_is_another_run(pipe, folder, changes):
+def test_any_other_argument_is_another_run(pipe, kept, changes):
     figures.Runs(pipe)(**SHIP)
     run = figures.Runs(pipe)
     run(**SHIP | changes)
     assert run.made > 0
 
 
-def test_a_scheduler_is_known_by_class_and_config(pipe, folder):
+def test_a_scheduler_is_known_by_class_and_config(pipe, kept):
     run, own, config = figures.Runs(pipe), pipe.scheduler, pipe.scheduler.config
     euler = lambda **changes: EulerDiscreteScheduler.from_config(config | changes)
     seen = [
@@ -85,13 +85,13 @@ def test_a_scheduler_is_known_by_class_and_config(pipe, folder):
     assert run(**SHIP, scheduler=euler()) is seen[1] and pipe.scheduler is own
 
 
-def test_a_scheduler_of_the_notebook_is_not_kept(pipe, folder):
+def test_a_scheduler_of_the_notebook_is_not_kept(pipe, kept):
     run, first = figures.Runs(pipe), type(pipe.scheduler)
     kind = type("Mine", (first,), {"__module__": "__main__"})
     mine = kind(pipe.scheduler.config)
     run(**SHIP, scheduler=mine)
     run(**SHIP, scheduler=mine)
-    assert run.made == run.asked == 6 and not folder.exists()
+    assert run.made == run.asked == 6 and not kept.exists()
 
 
 def test_what_the_pipe_is_belongs_to_the_run(pipe, tiny, monkeypatch):
@@ -111,9 +111,9 @@ def test_what_the_pipe_is_belongs_to_the_run(pipe, tiny, monkeypatch):
     assert runs.fingerprint(tiny) != first
 
 
-def test_a_damaged_file_is_painted_again(pipe, folder):
+def test_a_damaged_file_is_painted_again(pipe, kept):
     first = figures.Runs(pipe)(**SHIP)
-    (path,) = folder.glob("*.safetensors")
+    (path,) = kept.glob("*.safetensors")
     whole = path.read_bytes()
     for damaged in (b"", whole[:7], whole[: len(whole) // 2], b"x" * 100):
         path.write_bytes(damaged)
@@ -122,7 +122,7 @@ def test_a_damaged_file_is_painted_again(pipe, folder):
         assert len(path.read_bytes()) == len(whole)
 
 
-def test_who_comes_at_the_same_time_waits(pipe, tiny_folder, folder):
+def test_who_comes_at_the_same_time_waits(pipe, tiny_folder, kept):
     """Two pipes, as in two notebooks, ask at once: one of them paints."""
     both = [figures.Runs(p) for p in (pipe, sdscope.StableDiffusion.from_pretrained(tiny_folder, device="cpu"))]
     threads = [threading.Thread(target=run, kwargs=SHIP) for run in both]
@@ -138,11 +138,11 @@ def test_without_a_seed(pipe):
         figures.Runs(pipe)(**SHIP | dict(seed=None))
 
 
-def test_a_run_that_fails_leaves_the_pipe_as_it_was(pipe, folder):
+def test_a_run_that_fails_leaves_the_pipe_as_it_was(pipe, kept):
     own = pipe.scheduler
     with pytest.raises(SdscopeError, match="multiple of 8"):
         figures.Runs(pipe)(**SHIP, width=65, scheduler=type(own)(own.config))
-    assert pipe.scheduler is own and not list(folder.glob("*.safetensors"))
+    assert pipe.scheduler is own and not list(kept.glob("*.safetensors"))
 
 
 def test_the_runs_asked_for_last_have_room(tmp_path, monkeypatch):

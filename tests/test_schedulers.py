@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from conftest import SCHEDULER, compare, load_both, run_both, tiny_pipeline
+from conftest import SCHEDULER, compare, load_both, run_both
 from diffusers import (
     DDIMScheduler,
     DDPMScheduler,
@@ -51,15 +51,8 @@ PROMPTS, NEGATIVES = ["painting depicting the sea, sunrise, ship", "a castle"], 
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tiny")
-    tiny_pipeline().save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def both(folder):
-    return load_both(folder)
+def both(tiny_folder):
+    return load_both(tiny_folder)
 
 
 def make(name, prediction_type):
@@ -79,9 +72,9 @@ def test_equals_diffusers(both, name, prediction_type, guidance):
 
 
 @pytest.mark.parametrize("name", DROPPED_IN)
-def test_given_to_from_pretrained(folder, both, name):
+def test_given_to_from_pretrained(tiny_folder, both, name):
     scheduler = make(name, "v_prediction")
-    ours = StableDiffusion.from_pretrained(folder, device="cpu", scheduler=scheduler)
+    ours = StableDiffusion.from_pretrained(tiny_folder, device="cpu", scheduler=scheduler)
     assert ours.scheduler is scheduler
     theirs = both[1]
     theirs.scheduler = make(name, "v_prediction")
@@ -89,17 +82,17 @@ def test_given_to_from_pretrained(folder, both, name):
 
 
 @pytest.mark.parametrize("name", DROPPED_IN)
-def test_in_half_precision(folder, name):
-    ours, theirs = load_both(folder, torch.float16)
+def test_in_half_precision(tiny_folder, name):
+    ours, theirs = load_both(tiny_folder, torch.float16)
     ours.scheduler, theirs.scheduler = make(name, "v_prediction"), make(name, "v_prediction")
     compare(run_both(ours, theirs, PROMPTS, NEGATIVES, (64, 64), 3, 5.0))
 
 
-def test_made_from_our_own_configuration(folder):
+def test_made_from_our_own_configuration(tiny_folder):
     """DDIM's configuration, which is the model's, makes the same scheduler as the model's own file."""
-    ours = StableDiffusion.from_pretrained(folder, device="cpu")
+    ours = StableDiffusion.from_pretrained(tiny_folder, device="cpu")
     made = EulerDiscreteScheduler.from_config(ours.scheduler.config)
-    read = EulerDiscreteScheduler.from_pretrained(folder, subfolder="scheduler")
+    read = EulerDiscreteScheduler.from_pretrained(tiny_folder, subfolder="scheduler")
     for scheduler in made, read:
         scheduler.set_timesteps(5)
     assert made.config.prediction_type == read.config.prediction_type == "v_prediction"

@@ -12,7 +12,7 @@ import shutil
 import diffusers
 import pytest
 import torch
-from conftest import NO_CHECKER, compare, fuzzed, run_both, tiny_pipeline
+from conftest import NO_CHECKER, compare, fuzzed, load_both, run_both, tiny_pipeline
 from conftest import SCHEDULER as SCHEDULE
 from diffusers import AutoencoderKL as ReferenceVAE
 from diffusers import DDIMScheduler, StableDiffusionPipeline
@@ -229,19 +229,6 @@ def edit(folder, part, drop=(), **changes):
     config = {key: value for key, value in json.loads(path.read_text()).items() if key not in drop}
     path.write_text(json.dumps(config | changes))
     return path
-
-
-@pytest.fixture
-def folder(tiny_folder, tmp_path):
-    """A copy of the tiny model, to change"""
-    return shutil.copytree(tiny_folder, tmp_path / "model")
-
-
-def load_both(folder, dtype=torch.float32, **given):
-    """(the bare pipeline, diffusers' pipeline) of one folder"""
-    theirs = StableDiffusionPipeline.from_pretrained(folder, dtype=dtype, **NO_CHECKER, **given)
-    theirs.set_progress_bar_config(disable=True)
-    return StableDiffusion.from_pretrained(folder, device="cpu", dtype=dtype, **given), theirs
 
 
 def paint_both(ours, theirs, steps=2):

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import sys
 from functools import cache
 
 import pytest
@@ -10,7 +9,7 @@ import torch
 from diffusers import UNet2DConditionModel as ReferenceUNet
 from torch.utils.flop_counter import FlopCounterMode
 
-from sdscope import SdscopeError, cli
+from sdscope import SdscopeError
 from sdscope.loading.models import KNOWN
 from sdscope.shapes import build, total
 from sdscope.shapes import shapes as count_shapes
@@ -133,19 +132,6 @@ def test_a_hub_id_needs_its_configurations_alone(tiny_folder, monkeypatch):
     ((hub_id, options),) = asked
     assert hub_id == "owner/name" and not any("safetensors" in name for name in options["allow_patterns"])
     assert shapes("runwayml/stable-diffusion-v1-5") == shapes("sd15") and len(asked) == 1  # known without asking
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """run("shapes", ...) -> (exit status, stdout, stderr)"""
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["sdscope", *map(str, words)])
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        return stop.value.code or 0, *capsys.readouterr()
-
-    return run
 
 
 def test_the_table(run):

@@ -1,8 +1,6 @@
 """Weights as people have them: in shards, of any number type, with what is no number. Read as diffusers
 reads them, or refused in one line."""
 
-import shutil
-
 import pytest
 import torch
 from conftest import NO_CHECKER, compare, run_both
@@ -16,12 +14,6 @@ from sdscope.publish.manifest import weights_sha256
 
 F32 = torch.float32
 PARTS = sorted(WEIGHTS)
-
-
-@pytest.fixture
-def folder(tiny_folder, tmp_path):
-    """A copy of the tiny model, to break"""
-    return shutil.copytree(tiny_folder, tmp_path / "model")
 
 
 def whole(folder, part, variant=""):

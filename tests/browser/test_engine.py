@@ -14,7 +14,6 @@ from playwright.sync_api import sync_playwright
 
 import browser
 import serve
-from sdscope import StableDiffusion
 from sdscope.loading.checkpoint import find_model
 from sdscope.loading.config import read_config
 from sdscope.web import export_web
@@ -49,11 +48,6 @@ OPEN = """async options => {
 FAIL = "options => openEngine(options).load().then(() => null, ({ code, message }) => ({ code, message }))"
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # diffusers and numpy
-
-
-@pytest.fixture(scope="module")
-def postcard():
-    return StableDiffusion.from_pretrained("postcard", device="cpu")
 
 
 @pytest.fixture(scope="module")
