@@ -35,6 +35,24 @@ function runtime(name: string) {
   return { bytes: file.length, sha256: createHash('sha256').update(file).digest('hex') }
 }
 
+// Python for the page (slides/python/), as it came, in a folder of its version: fetched when somebody first runs code.
+const PYODIDE = 'node_modules/pyodide'
+const PYODIDE_FILES = ['pyodide.mjs', 'pyodide.asm.mjs', 'pyodide.asm.wasm', 'python_stdlib.zip']
+const readPyodide = (name: string) => readFileSync(`${PYODIDE}/${name}`)
+const pyodide = {
+  folder: `assets/pyodide-${JSON.parse(readPyodide('package.json').toString()).version}/`,
+  info: JSON.parse(readPyodide('pyodide-lock.json').toString()).info,
+  bytes: readPyodide('pyodide.asm.wasm').length + readPyodide('python_stdlib.zip').length,
+}
+
+const python: Plugin = {
+  name: 'python',
+  generateBundle() {
+    for (const name of PYODIDE_FILES)
+      this.emitFile({ type: 'asset', fileName: pyodide.folder + name, source: readPyodide(name) })
+  },
+}
+
 const RUNTIMES = { wasm: runtime('ort-wasm-simd-threaded'), webgpu: runtime('ort-wasm-simd-threaded.asyncify') }
 
 // Nothing that is typed leaves the page: it may connect to where it came from and to nowhere else.
@@ -71,8 +89,8 @@ const serviceWorker: Plugin = {
 const isolation = { 'Cross-Origin-Opener-Policy': 'same-origin', 'Cross-Origin-Embedder-Policy': 'require-corp' }
 
 export default defineConfig({
-  define: { __COMMIT__: JSON.stringify(commit()), __REGIONS__: JSON.stringify(regions()), __ORT__: JSON.stringify(RUNTIMES) },
-  plugins: [securityPolicy, serviceWorker],
+  define: { __COMMIT__: JSON.stringify(commit()), __REGIONS__: JSON.stringify(regions()), __ORT__: JSON.stringify(RUNTIMES), __PYODIDE__: JSON.stringify(pyodide) },
+  plugins: [securityPolicy, python, serviceWorker],
   server: { headers: isolation },
   preview: { headers: isolation },
   worker: { format: 'es' },

@@ -1,5 +1,5 @@
 // Keeps what a reader has seen of the deck, so that the next visit needs no network.
-// The model is kept by slides/engine/store.ts. vite.config.ts writes the version.
+// The model and its runtime are kept by slides/engine/store.ts. vite.config.ts writes the version.
 const { scope } = self.registration
 const MINE = `deck ${scope} ` // other decks of this host have caches of their own
 const KEPT = `${MINE}VERSION`
@@ -19,7 +19,7 @@ async function begin() {
 }
 
 function isDeck({ method, url }) {
-  return method === 'GET' && url.startsWith(scope) && !/\/model\/|\.wasm$/.test(new URL(url).pathname)
+  return method === 'GET' && url.startsWith(scope) && !/\/model\/|\/ort-[^/]*\.wasm$/.test(new URL(url).pathname)
 }
 
 /** What has a hash in its name is taken from here; of the rest the newest, or this where there is no network. */

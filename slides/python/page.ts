@@ -1,0 +1,232 @@
+// Python in this page: pyodide in a worker, the real pipeline.py and scheduler.py on a small torch, the deck's own engine.
+
+import type { Engine, Tensor, Tokens } from '../engine/engine'
+import type { Asked, FromWorker, ToWorker } from './messages'
+import type { Events, Python, Result, Run, Step, Task } from './types'
+import { Failure } from './types'
+import workerUrl from './worker?worker&url'
+
+const REGIONS: Record<string, string[]> = {
+  pipeline: ['call', 'encode_prompt', 'get_latents', 'denoise', 'decode'],
+  scheduler: ['alphas', 'set_timesteps', 'step', 'prediction', 'add_noise'],
+}
+const PATIENCE = 1000 // ms that a run has to stop by itself; then its worker ends, and another is made
+const CALL = 'pipe(prompt, negative_prompt, height, width, num_inference_steps, guidance_scale, seed)'
+const DEFAULTS = { negative_prompt: '', seed: 42, num_inference_steps: 25, guidance_scale: 5, height: null, width: null }
+
+/** What is here in place of others, and what is as in the package: {run: text, torch: text, pipeline: text, …} */
+function readSources() {
+  const here = import.meta.glob('./*.py', { query: '?raw', import: 'default', eager: true })
+  const real = import.meta.glob([
+    '../../src/sdscope/{__init__,version,errors,inputs,steps,scheduler,pipeline}.py',
+    '../../src/sdscope/loading/{config,settings}.py',
+  ], { query: '?raw', import: 'default', eager: true })
+  const named = (files: Record<string, unknown>, folder: string) =>
+    Object.entries(files).map(([path, text]) => [path.slice(folder.length, -3).replace('/', '.'), text as string])
+  return Object.fromEntries([...named(here, './'), ...named(real, '../../src/sdscope/')])
+}
+
+/** `useEngine`: gives the page's one engine, loaded. */
+export function openPython(useEngine: () => Promise<Engine>): Python {
+  let worker: ReturnType<typeof startWorker> | null = null
+  let current: Run | null = null
+
+  async function load({ onState = () => {} }: Pick<Events, 'onState'> = {}) {
+    worker ??= startWorker()
+    const mine = worker
+    mine.onBytes = bytes => onState(`Python comes: ${(bytes / 1e6).toFixed(1)} of ${(__PYODIDE__.bytes / 1e6).toFixed(1)} MB`)
+    await mine.loaded.catch((failure) => {
+      end(mine)
+      throw failure
+    })
+    return mine
+  }
+
+  function end(which: typeof worker) {
+    which?.close()
+    if (worker === which)
+      worker = null
+  }
+
+  function run(task: Task, events: Events = {}): Run {
+    const before = current
+    before?.stop()
+    let stopped = false
+    let stop = () => {}
+    const stopping = new Promise<never>((_, reject) => stop = () => (stopped = true, reject(new Failure('stopped', 'Stopped.'))))
+    stopping.catch(() => {})
+
+    async function go(): Promise<Result> {
+      await before?.finished.catch(() => {})
+      events.onState?.('Python and the model come …')
+      const [python, engine] = await Promise.race([stopping, Promise.all([load(events), useEngine().catch(missing)])])
+      if (stopped)
+        throw new Failure('stopped', 'Stopped.')
+      events.onState?.('running')
+      const { info } = await engine.load()
+      const running = python.run(asked(task, info), engine, events)
+      stop = () => {
+        stopped = true
+        running.stop()
+        setTimeout(() => {
+          if (running.ended)
+            return
+          end(python)
+          load().catch(() => {}) // for the next run
+        }, PATIENCE)
+      }
+      return running.finished.catch((failure) => {
+        if (failure.kind === 'lost')
+          end(python)
+        throw stopped ? new Failure('stopped', 'Stopped.') : failure
+      })
+    }
+
+    return current = { finished: go(), stop: () => stop() }
+  }
+
+  return {
+    name: 'in this page',
+    has: (module, region) => REGIONS[module]?.includes(region) ?? false,
+    load: async events => void await load(events),
+    run,
+    close: () => (current?.stop(), end(worker)),
+  }
+}
+
+function asked({ changes, settings, cell = CALL }: Task, info: Asked['info']): Asked {
+  const names = { ...DEFAULTS, ...settings }
+  // as the notebooks call them
+  const others = { steps: names.num_inference_steps, guidance: names.guidance_scale, size: names.height, model: 'postcard' }
+  return { changes, cell, names: { ...others, ...names }, info }
+}
+
+function missing(error: Error): never {
+  throw new Failure('missing', error.message)
+}
+
+/** The worker, and what it is doing: loading, or running one task. */
+function startWorker() {
+  if (typeof WebAssembly !== 'object' || typeof Worker !== 'function')
+    throw new Failure('missing', 'This browser has no WebAssembly, which Python needs: a newer browser has it.')
+  // A blob's worker obeys the page's content security policy; one with an address of its own would have none.
+  const blob = URL.createObjectURL(new Blob([`import ${JSON.stringify(new URL(workerUrl, document.baseURI).href)}`], { type: 'text/javascript' }))
+  const worker = new Worker(blob, { type: 'module' })
+  const interrupts = self.crossOriginIsolated ? new SharedArrayBuffer(1) : null
+  const send = (message: ToWorker, moved: Transferable[] = []) => worker.postMessage(message, moved)
+  let hear: (message: FromWorker) => void
+  let fail: (failure: Failure) => void
+
+  /** A promise that the worker's messages keep, or its end breaks. */
+  function until<Kept>(listen: (message: FromWorker, resolve: (kept: Kept) => void) => void): Promise<Kept> {
+    return new Promise((resolve, reject) => {
+      fail = reject
+      hear = (message) => {
+        try {
+          if ('lost' in message)
+            throw new Failure('lost', `Python broke down (${message.lost}): the next run starts another.`)
+          listen(message, resolve)
+        }
+        catch (failure) {
+          reject(failure)
+        }
+      }
+    })
+  }
+
+  const base = new URL(import.meta.env.BASE_URL + __PYODIDE__.folder, document.baseURI).href
+  let bytes = 0
+  const self_ = {
+    onBytes: (_bytes: number) => {},
+    loaded: until<void>((message, resolve) => {
+      if ('bytes' in message)
+        self_.onBytes(bytes += message.bytes)
+      else if ('loaded' in message)
+        resolve()
+    }).catch((failure) => {
+      throw new Failure('missing', failure.kind === 'lost' ? 'Python could not be fetched or started: is there a network?' : failure.message)
+    }),
+
+    run(asked: Asked, engine: Engine, events: Events) {
+      const steps: Promise<void>[] = []
+      let calls = 0
+      let decoding = false
+      if (interrupts)
+        new Uint8Array(interrupts)[0] = 0
+
+      async function answer(id: number, found: Promise<Tensor | Tokens>) {
+        try {
+          send({ answer: id, value: await found })
+        }
+        catch (error: any) {
+          send({ answer: id, error: error.message })
+        }
+      }
+
+      /** The picture of what a step aims at, unless the one before is still being decoded: code does not wait for pictures. */
+      async function pictured({ pred_x0 }: Omit<Step, 'picture'>) {
+        if (decoding || !pred_x0)
+          return null
+        decoding = true
+        return engine.decode(pred_x0).catch(() => null).finally(() => decoding = false)
+      }
+
+      const ended = until<Result>((message, resolve) => {
+        if ('ask' in message) {
+          const { ask: id, network, text } = message
+          calls += Number(network?.name === 'unet')
+          answer(id, network ? engine.network(network) : engine.tokenize(text!))
+        }
+        else if ('print' in message) {
+          events.onPrint?.(message.print)
+        }
+        else if ('step' in message && events.onStep) {
+          const before = steps.at(-1)
+          const picture = pictured(message.step)
+          steps.push((async () => {
+            await before
+            events.onStep!({ ...message.step, picture: await picture })
+          })())
+        }
+        else if ('done' in message) {
+          resolve(result(message, calls))
+        }
+      })
+      send({ run: asked })
+      const finished = ended.then(async (result) => {
+        await steps.at(-1)
+        return result
+      })
+      const run = {
+        finished,
+        ended: false,
+        stop() {
+          send({ stop: true })
+          if (interrupts)
+            new Uint8Array(interrupts)[0] = 2 // what Ctrl+C is
+        },
+      }
+      ended.catch(() => {}).finally(() => run.ended = true)
+      return run
+    },
+
+    close() {
+      worker.terminate()
+      URL.revokeObjectURL(blob)
+      fail(new Failure('lost', 'Python was ended.'))
+    },
+  }
+  worker.addEventListener('error', () => fail(new Failure('missing', 'This browser did not start Python: a newer one does.')))
+  worker.addEventListener('message', ({ data }: MessageEvent<FromWorker>) => hear(data))
+  send({ load: { base, sources: readSources(), interrupts } })
+  return self_
+}
+
+function result({ done, seconds, waited }: Extract<FromWorker, { done: any }>, steps: number): Result {
+  if ('wrong' in done)
+    throw new Failure('error', done.wrong, done.region ?? undefined, done.line ?? undefined)
+  const times = { steps, seconds, pythonSeconds: seconds - waited }
+  if ('text' in done)
+    return { picture: null, value: done.text ? { text: done.text } : null, ...times }
+  return { picture: new ImageData(new Uint8ClampedArray(done.pixels), done.width, done.height), value: null, ...times }
+}
