@@ -49,11 +49,13 @@ class StableDiffusion:
         self.sides = own_size(unet.config, vae.config)
         self.size = self.sides[0]
 
-    # fmt: off  (broken by hand from here on, to be as wide as a slide)
+    # from here on lines are broken by hand, to be as wide as a slide
+    # fmt: off
 
     # region from_pretrained
     @classmethod
-    def from_pretrained(cls, model="postcard", device="auto", dtype="auto", offline=False, scheduler=None):
+    def from_pretrained(cls, model="postcard", device="auto", dtype="auto", offline=False,
+                        scheduler=None):
         """model: a short name, a folder, or an id on the Hugging Face hub"""
         asked, device = device, pick_device(device)
         dtype = pick_dtype(dtype, device)
@@ -69,17 +71,8 @@ class StableDiffusion:
 
     # region call
     @one_at_a_time
-    def __call__(
-        self,
-        prompt,
-        negative_prompt="",
-        height=None,
-        width=None,
-        num_inference_steps=25,
-        guidance_scale=5.0,
-        seed=None,
-        callback=None,
-    ):
+    def __call__(self, prompt, negative_prompt="", height=None, width=None,
+                 num_inference_steps=25, guidance_scale=5.0, seed=None, callback=None):
         """A prompt -> a picture; a list of prompts -> a list of pictures"""
         prompts, negatives = as_lists(prompt, negative_prompt)
         height, width = (s if side is None else side for s, side in zip(self.sides, (height, width)))
@@ -88,7 +81,8 @@ class StableDiffusion:
 
         prompt_embeds = self.encode_prompt(prompts, negatives, guidance_scale > 1)
         latents = self.get_latents(len(prompts), height, width, generators)
-        latents = self.denoise(latents, prompt_embeds, num_inference_steps, guidance_scale, callback, generators)
+        latents = self.denoise(latents, prompt_embeds, num_inference_steps, guidance_scale,
+                               callback, generators)
         images = self.decode(latents)
 
         return images[0] if isinstance(prompt, str) else images
@@ -108,7 +102,9 @@ class StableDiffusion:
         """B texts -> (B, 77, D). Always 77 tokens: start, pieces of words, end, padding."""
         check_texts(self.tokenizer, texts)
         length = self.tokenizer.model_max_length
-        tokens = self.tokenizer(texts, padding="max_length", max_length=length, truncation=True, return_tensors="pt")
+        tokens = self.tokenizer(
+            texts, padding="max_length", max_length=length, truncation=True, return_tensors="pt"
+        )
         return self.text_encoder(tokens.input_ids.to(self.text_encoder.device))[0]
         # endregion encode_prompt
 
@@ -128,9 +124,8 @@ class StableDiffusion:
     # region denoise
     @torch.no_grad()
     @one_at_a_time
-    def denoise(
-        self, latents, prompt_embeds, num_inference_steps=25, guidance_scale=5.0, callback=None, generators=None
-    ):
+    def denoise(self, latents, prompt_embeds, num_inference_steps=25, guidance_scale=5.0,
+                callback=None, generators=None):
         """Noise -> latents of a picture, (B, 4, h, w). The callback gets one dict a step."""
         check_run(self.scheduler, latents, prompt_embeds, num_inference_steps, guidance_scale)
         self.scheduler.set_timesteps(int(num_inference_steps))
