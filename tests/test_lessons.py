@@ -20,6 +20,7 @@ from sdscope.postcard.training import data, judge, run
 from sdscope.postcard.training import diffusion as train_diffusion
 from sdscope.postcard.training import text as train_text
 from sdscope.postcard.training import vae as train_vae
+from sdscope.postcard.training.attributes import attribute_loss
 from sdscope.postcard.training.muon import Muon
 from sdscope.postcard.training.run import Length, Run
 from sdscope.postcard.training.story import curve
@@ -242,7 +243,7 @@ def test_the_loss_of_attributes():
         chances = head(state).softmax(-1)
         known = [-chances[i, label].log() for i, label in enumerate(column) if label != -100]
         expected.append(torch.stack(known).mean() if known else torch.zeros(()))
-    assert torch.allclose(train_text.attribute_loss(heads, state, labels), torch.stack(expected).mean(), atol=1e-6)
+    assert torch.allclose(attribute_loss(heads, state, labels), torch.stack(expected).mean(), atol=1e-6)
 
 
 def test_a_caption_is_asked_about_at_its_end_and_at_the_end_of_its_padding(monkeypatch):

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
 
@@ -22,6 +21,7 @@ from ...scheduler import DDIM
 from ...unet import UNet2DConditionModel
 from .data import CAPTIONS, TRAINING, captioned, tokenize, tokenizer_in
 from .run import Length, Run, accelerator
+from .sheets import PROMPTS, grid
 from .story import keep_story
 from .text import trained_text_encoder
 from .vae import VAE_CONFIG, centre, encoded, train_autoencoder, trained_vae
@@ -66,25 +66,6 @@ SCHEDULER_CONFIG = {
 # width and height, and the part of the batches that has them
 SIZES = {(128, 128): 0.8, (192, 128): 0.08, (224, 128): 0.06, (128, 192): 0.06}
 LARGE = {(256, 256): 0.8, (384, 256): 0.08, (448, 256): 0.06, (256, 384): 0.06}
-# what the sample sheets ask for: the twelve that the first generation was judged by, then what it could not do
-PROMPTS = (
-    "painting depicting the sea, sunrise, ship",
-    "a lighthouse by the sea at night, watercolor",
-    "pixel art of a castle in the snow",
-    "hot air balloon over the mountains, flat vector illustration",
-    "a blue house in a green field at sunset, oil painting",
-    "pencil sketch of a windmill in the countryside",
-    "a rocket in the desert at night, flat vector illustration",
-    "watercolor of a tree in the snow at sunrise",
-    "a red ship on the sea at night, pixel art",
-    "painting of mountains at sunset",
-    "a yellow castle in the city during the day, oil painting",
-    "green hot air balloon over the city at dawn, watercolor",
-    "a photograph of an astronaut riding a horse",
-    "a red house and a blue boat, flat vector illustration",
-    "three balloons in the mountains, watercolor",
-    "ukiyo-e print of a whale at sea in a storm",
-)
 
 
 class DiffusionLoss(nn.Module):
@@ -108,9 +89,7 @@ def train_diffusion(folder: Path, pictures: int, length: Length, progress=None):
     vae, text_encoder = trained_vae(folder), trained_text_encoder(folder)
     with accelerator().local_main_process_first():
         data = gathered(folder, vae, pictures, SIZES, progress)
-    square = data[0][0]
-    mean, std = square.mean(dim=(0, 2, 3)), square.std(dim=(0, 2, 3))
-    centre(vae, mean, std)
+    mean, std = centre(vae, data[0][0])  # of the square pictures
     torch.manual_seed(2)
     losses = DiffusionLoss(text_encoder, UNet2DConditionModel(UNET_CONFIG))
     run_diffusion(folder, "diffusion", losses, vae, (data, mean, std), SIZES, length, folder / "small")
@@ -130,9 +109,7 @@ def train_large(folder: Path, pictures: int, length: Length, progress=None):
     vae, small = trained_vae(folder, "large-vae"), small_model(folder)
     with accelerator().local_main_process_first():
         data = gathered(folder, vae, pictures, LARGE, progress)
-    square = data[0][0]
-    mean, std = square.mean(dim=(0, 2, 3)), square.std(dim=(0, 2, 3))
-    centre(vae, mean, std)
+    mean, std = centre(vae, data[0][0])  # of the square pictures
     small.unet.config["sample_size"], vae.config["sample_size"] = 32, 256
     torch.manual_seed(4)
     losses = DiffusionLoss(small.text_encoder, small.unet.train())
@@ -275,11 +252,3 @@ def write_model(folder, tokenizer, text_encoder, unet, vae):
 
 def write_json(file, content):
     file.write_text(json.dumps(content, indent=2) + "\n")
-
-
-def grid(images, columns):
-    width, height = images[0].size
-    sheet = Image.new("RGB", (columns * (width + 4) - 4, -(-len(images) // columns) * (height + 4) - 4), "white")
-    for i, image in enumerate(images):
-        sheet.paste(image, (i % columns * (width + 4), i // columns * (height + 4)))
-    return sheet

@@ -21,8 +21,8 @@ from ..world.captions import prompt
 from ..world.paint import paint
 from ..world.scene import Scene
 from .data import held_out_scenes
-from .diffusion import PROMPTS
 from .judge import Judge, trained_judge, verdict
+from .sheets import PROMPTS
 
 GUIDANCE = (1.0, 2.0, 3.0, 5.0, 7.5, 10.0)
 STEPS, FEWER = 25, (5, 10, 15)

@@ -13,9 +13,9 @@ from torch import nn
 
 from ...pixels import to_tensor
 from ..world.scene import ATTRIBUTES, Scene, attributes
+from .attributes import attribute_loss, guesses
 from .data import JUDGE, labelled, painted
 from .run import Length, Run, accelerator, finished
-from .text import attribute_loss
 
 SIZE = (256, 256)  # of the pictures it learns from
 WIDTHS = (16, 32, 64, 128, 192, 256)
@@ -37,7 +37,7 @@ class Judge(nn.Module):
             ]
         self.levels = nn.Sequential(*levels, nn.AdaptiveAvgPool2d((3, 4)), nn.Flatten())
         self.features = nn.Sequential(nn.Linear(WIDTHS[-1] * 12, 256), nn.LayerNorm(256), nn.SiLU())
-        self.heads = nn.ModuleDict({name: nn.Linear(256, len(words)) for name, words in ATTRIBUTES.items()})
+        self.heads = guesses(256)
 
     def forward(self, pictures):
         """pictures (B, 3, H, W), -1 .. 1, of any size -> features (B, 256). Of a smaller model they are enlarged."""

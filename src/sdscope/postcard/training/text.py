@@ -7,11 +7,10 @@ this is ours. What a caption leaves out cannot be known, only guessed.
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from ..world.scene import ATTRIBUTES
+from .attributes import attribute_loss, guesses
 from .data import CAPTIONS, captioned, labelled, tokenizer_in
 from .run import Length, Run, accelerator, finished
 
@@ -33,29 +32,14 @@ class CaptionLoss(nn.Module):
     def __init__(self, text_encoder):
         super().__init__()
         self.text_encoder = text_encoder
-        self.heads = nn.ModuleDict(
-            {name: nn.Linear(text_encoder.config.hidden_size, len(words)) for name, words in ATTRIBUTES.items()}
-        )
+        self.heads = guesses(text_encoder.config.hidden_size)
 
     def forward(self, input_ids, labels):
         """input_ids (B, 77), labels (B, 10)"""
         states = self.text_encoder(input_ids)[0]
-        ends = (
-            torch.arange(len(input_ids), device=states.device),
-            input_ids.argmax(dim=-1),
-        )  # the end token has the highest id
-        return torch.stack(
-            [attribute_loss(self.heads, state, labels) for state in (states[ends], states[:, -1])]
-        ).mean()
-
-
-def attribute_loss(heads, state, labels):
-    """Cross entropy, mean over the attributes; a batch may hold none of one."""
-    losses = [
-        F.cross_entropy(head(state).float(), label, reduction="sum") / (label >= 0).sum().clamp(min=1)
-        for head, label in zip(heads.values(), labels.unbind(1))
-    ]
-    return torch.stack(losses).mean()
+        rows = torch.arange(len(input_ids), device=states.device)
+        ends = states[rows, input_ids.argmax(dim=-1)]  # the end token has the highest id
+        return torch.stack([attribute_loss(self.heads, state, labels) for state in (ends, states[:, -1])]).mean()
 
 
 def train_text(folder: Path, pictures: int, length: Length, progress=None):

@@ -147,10 +147,14 @@ def encoded(folder, vae, count, size, first, progress=None):
 
 
 @torch.no_grad()
-def centre(vae, mean, std):
+def centre(vae, latents):
     """Shift and stretch the latents so that each channel has mean 0 and all have the same spread, and pictures stay
     what they were: the two 1x1 convolutions between encoder and decoder take it up. One number, the scaling
-    factor, then makes the spread 1, as in Stable Diffusion."""
+    factor, then makes the spread 1, as in Stable Diffusion.
+
+    latents (B, 4, h, w), as they are before -> the mean and the spread of each channel
+    """
+    mean, std = latents.mean(dim=(0, 2, 3)), latents.std(dim=(0, 2, 3))
     spread = std.mean()
     stretch = spread / std
     vae.quant_conv.weight[:4] *= stretch[:, None, None, None]
@@ -159,3 +163,4 @@ def centre(vae, mean, std):
     vae.post_quant_conv.bias += vae.post_quant_conv.weight[:, :, 0, 0] @ mean
     vae.post_quant_conv.weight /= stretch[None, :, None, None]
     vae.config["scaling_factor"] = float(1 / spread)
+    return mean, std
