@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test uses the network
-sys.path.insert(0, str(Path(__file__).parent / "browser"))
+ROOT = Path(__file__).parents[1]
+sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "tests/browser")]
 
 import diffusers
 import numpy as np

@@ -2,13 +2,11 @@
 tests."""
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 
 ROOT = Path(__file__).parents[1]
-sys.path.append(str(ROOT / "tools"))
 
 from bench import compare, section, take_turns
 from recording import weights_of

@@ -3,7 +3,6 @@ made."""
 
 import json
 import re
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,6 @@ from PIL import Image
 ROOT = Path(__file__).parents[1]
 PUBLIC = ROOT / "public"
 
-sys.path.insert(0, str(ROOT / "tools"))
 from sources import ENTRY, FACT, FENCE, FIGURE, INCLUDE, pages, slides
 
 # Slidev's own patterns: @slidev/cli, node/syntax/snippet.ts

@@ -6,57 +6,52 @@ tests/browser/engine: the engine and nothing else, built as the deck is.
 
 import gzip
 import statistics
-import subprocess
 import tempfile
-import threading
 import time
 from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
 import browser
+import engine
 import serve
 from sdscope.web import export_web
 
-ROOT = Path(__file__).parents[1]
 PROMPT, SEED, STEPS, ROUNDS = "painting depicting the sea, sunrise, ship", 42, 25, 7
 
-LOAD = "async () => { window.engine = openEngine(); const t = performance.now(); await engine.load(); return (performance.now() - t) / 1000 }"
+LOAD = """async () => {
+    window.engine = openEngine()
+    const begun = performance.now()
+    await engine.load()
+    return (performance.now() - begun) / 1000
+}"""
 PAINT = "async ([settings, extra]) => (await engine.paint({ ...settings, ...extra }, { onStep() {} }).finished).seconds"
 EVERYTHING = dict(attention=True, features=True, images=True)
+WITH_EVERYTHING = "browser, with attention, features and pictures of every step"
 
 
 def measure(pipe):
     """A title, a table, and what is to be said of it, as in bench.py"""
-    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        site = Path(folder) / "site"
-        vite = [
-            "node_modules/.bin/vite",
-            "build",
-            "tests/browser/engine",
-            "--config",
-            "vite.config.ts",
-            "--base",
-            "./",
-            "--outDir",
-            str(site),
-        ]
-        subprocess.run([".venv/bin/node", *vite, "--logLevel", "error"], cwd=ROOT, check=True)
-        export_web(pipe, site / "model")
-        chromium = playwright.chromium.launch(executable_path=browser.find(), args=browser.FLAGS)
-        threads, alone = (visit(chromium, serve.make_server(site, **headers)) for headers in ({}, {"headers": {}}))
-        megabytes, first = first_visit(site), threads.evaluate(LOAD)
+    with (
+        tempfile.TemporaryDirectory() as site,
+        serve.serving(site) as isolating,
+        serve.serving(site, headers={}) as other,
+        sync_playwright() as playwright,
+    ):
+        engine.build(site)
+        export_web(pipe, Path(site) / "model")
+        chromium = browser.launch(playwright)
+        threads, alone = engine.visit(chromium, isolating), engine.visit(chromium, other)
+        megabytes, first = first_visit(Path(site)), threads.evaluate(LOAD)
         threads.reload()
-        threads.wait_for_function("() => 'openEngine' in window")
+        engine.ready(threads)
         again = threads.evaluate(LOAD)
         alone.evaluate(LOAD)
         settings = dict(prompt=PROMPT, seed=SEED, steps=STEPS)
         racers = {
             "torch": lambda: seconds(lambda: pipe(PROMPT, seed=SEED, num_inference_steps=STEPS)),
             "browser": lambda: threads.evaluate(PAINT, [settings, {}]),
-            "browser, with attention, features and pictures of every step": lambda: threads.evaluate(
-                PAINT, [settings, EVERYTHING]
-            ),
+            WITH_EVERYTHING: lambda: threads.evaluate(PAINT, [settings, EVERYTHING]),
             "browser, one thread": lambda: alone.evaluate(PAINT, [settings, {}]),
         }
         for run in racers.values():
@@ -66,22 +61,11 @@ def measure(pipe):
     lines = ["In a browser", "", "| | seconds | ratio | quartiles | rounds |", "| --- " * 5 + "|"]
     for name in racers:
         low, middle, high = statistics.quantiles([row[name] / row["torch"] for row in rounds], method="inclusive")
-        lines.append(
-            f"| {name} | {statistics.median(row[name] for row in rounds):.2f} | {middle:.2f} | {low:.2f} to {high:.2f} | {ROUNDS} |"
-        )
-    lines += [
-        "",
-        f"A first visit fetches {megabytes:.1f} MB. The model opens in {first:.1f} s from this machine, and in {again:.1f} s from the browser's cache.",
-    ]
+        median = statistics.median(row[name] for row in rounds)
+        lines.append(f"| {name} | {median:.2f} | {middle:.2f} | {low:.2f} to {high:.2f} | {ROUNDS} |")
+    opens = f"The model opens in {first:.1f} s from this machine, and in {again:.1f} s from the browser's cache."
+    lines += ["", f"A first visit fetches {megabytes:.1f} MB. {opens}"]
     return "\n".join(lines) + "\n"
-
-
-def visit(chromium, server):
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    page = chromium.new_context().new_page()
-    page.goto(f"http://localhost:{server.server_port}/")
-    page.wait_for_function("() => 'openEngine' in window")
-    return page
 
 
 def first_visit(site):

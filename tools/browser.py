@@ -47,6 +47,10 @@ def find():
     return on_machine() or of_playwright()
 
 
+def launch(playwright):
+    return playwright.chromium.launch(executable_path=find() or sys.exit(NONE), args=FLAGS)
+
+
 def install():
     """Debian's package where apt-get may be used, else playwright's own. Returns the path or None."""
 

@@ -7,7 +7,6 @@ with open_deck("dist") as deck:
 
 import itertools
 import sys
-import threading
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,9 +22,12 @@ WIDTH, HEIGHT = 980, 552  # Slidev's canvas: the window has its size, so a CSS p
 NAV = "document.querySelector('#app')?.__vue_app__?._context.provides['$$slidev-context']?.nav"
 
 # Fonts and pictures are there, and nothing moves but what moves for ever.
-SETTLED = """() => document.fonts.status === 'loaded'
-    && [...document.querySelectorAll('#slide-content img')].every(img => img.complete || !img.checkVisibility())
-    && document.getAnimations().every(a => a.playState !== 'running' || a.effect.getComputedTiming().endTime === Infinity)"""
+SETTLED = """() => {
+    const still = a => a.playState !== 'running' || a.effect.getComputedTiming().endTime === Infinity
+    return document.fonts.status === 'loaded'
+        && [...document.querySelectorAll('#slide-content img')].every(img => img.complete || !img.checkVisibility())
+        && document.getAnimations().every(still)
+}"""
 
 
 class Deck:
@@ -55,10 +57,8 @@ class Deck:
     def settle(self, no, click):
         """Waits until slide `no` stands still at `click`."""
         self.page.wait_for_function(f"() => {NAV}?.currentSlideNo === {no} && {NAV}.clicks === {click}")
-        self.page.wait_for_timeout(50)  # what a click sets off has begun
-        self.page.evaluate(
-            "() => new Promise(drawn => requestAnimationFrame(() => requestAnimationFrame(drawn)))"
-        )  # so have its fonts
+        self.page.wait_for_timeout(50)  # what a click sets off has begun, and two frames later so have its fonts
+        self.page.evaluate("() => new Promise(drawn => requestAnimationFrame(() => requestAnimationFrame(drawn)))")
         self.page.wait_for_function(SETTLED)
 
     def walk(self, slides=None):
@@ -82,16 +82,10 @@ class Deck:
 @contextmanager
 def open_deck(folder, prefix="/", scale=1, reduced_motion="reduce"):
     """Serves `folder` under `prefix` at a free port and opens a browser of the canvas' size on it."""
-    path = browser.find() or sys.exit(browser.NONE)
-    server = serve.make_server(folder, prefix=prefix)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        with sync_playwright() as playwright:
-            chromium = playwright.chromium.launch(executable_path=path, args=browser.FLAGS)
-            context = chromium.new_context(
-                viewport={"width": WIDTH, "height": HEIGHT}, device_scale_factor=scale, reduced_motion=reduced_motion
-            )
-            yield Deck(context.new_page(), f"http://localhost:{server.server_port}{prefix}")
-            chromium.close()
-    finally:
-        server.shutdown()
+    with serve.serving(folder, prefix) as address, sync_playwright() as playwright:
+        chromium = browser.launch(playwright)
+        context = chromium.new_context(
+            viewport={"width": WIDTH, "height": HEIGHT}, device_scale_factor=scale, reduced_motion=reduced_motion
+        )
+        yield Deck(context.new_page(), address)
+        chromium.close()

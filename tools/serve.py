@@ -7,6 +7,8 @@ import argparse
 import signal
 import socket
 import sys
+import threading
+from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -69,6 +71,17 @@ def make_server(folder, port=0, prefix="/", headers=ISOLATION):
     """A server of `folder` at http://localhost:port/prefix; port 0 takes a free one (see `.server_port`)."""
     handler = type("PrefixHandler", (Handler,), {"prefix": prefix, "headers_sent": Handler.headers_sent | headers})
     return Server(("127.0.0.1", port), partial(handler, directory=str(folder)))
+
+
+@contextmanager
+def serving(folder, prefix="/", headers=ISOLATION):
+    """`folder` at a free port, as long as the block lasts; -> its address"""
+    server = make_server(folder, prefix=prefix, headers=headers)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://localhost:{server.server_port}{prefix}"
+    finally:
+        server.shutdown()
 
 
 def answers(port):

@@ -1,10 +1,7 @@
 """The engine in a real browser, on a page of its own: the pictures are Python's, and what goes wrong is said
 clearly."""
 
-import subprocess
-import sys
-import threading
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import numpy as np
 import pytest
@@ -13,11 +10,11 @@ from diffusers import DPMSolverMultistepScheduler, EulerDiscreteScheduler
 from playwright.sync_api import sync_playwright
 
 import browser
+import engine
 import serve
 from sdscope.loading.checkpoint import find_model
 from sdscope.loading.config import read_config
 from sdscope.web import export_web
-from walk import ROOT
 
 CONFIG = read_config(find_model("postcard") / "scheduler/scheduler_config.json")
 SCHEDULERS = {
@@ -54,20 +51,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 def site(postcard, tmp_path_factory):
     """A page with nothing but the engine, built as the deck is, and the model beside it"""
     folder = tmp_path_factory.mktemp("site")
-    vite = [
-        ROOT / "node_modules/.bin/vite",
-        "build",
-        "tests/browser/engine",
-        "--config",
-        "vite.config.ts",
-        "--base",
-        "./",
-        "--outDir",
-        folder,
-        "--logLevel",
-        "error",
-    ]
-    subprocess.run([ROOT / ".venv/bin/node", *vite], cwd=ROOT, check=True, stdout=sys.stderr)
+    engine.build(folder)
     export_web(postcard, folder / "model")
     return folder
 
@@ -75,7 +59,7 @@ def site(postcard, tmp_path_factory):
 @pytest.fixture(scope="module")
 def chromium():
     with sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=browser.find(), args=browser.FLAGS)
+        found = browser.launch(playwright)
         yield found
         found.close()
 
@@ -83,27 +67,14 @@ def chromium():
 @pytest.fixture
 def visit(chromium, site):
     """visit() -> a page of a reader who was never here; headers: what the host sends"""
-    contexts, servers = [], []
+    with ExitStack() as stack:
 
-    def visit(headers=serve.ISOLATION):
-        server = serve.make_server(site, prefix="/some/sub/path/", headers=headers)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        servers.append(server)
-        contexts.append(chromium.new_context())
-        page = contexts[-1].new_page()
-        go(page, f"http://localhost:{server.server_port}/some/sub/path/")
-        return page
+        def visit(headers=serve.ISOLATION):
+            page = engine.visit(chromium, stack.enter_context(serve.serving(site, "/some/sub/path/", headers)))
+            stack.callback(page.context.close)
+            return page
 
-    yield visit
-    for context in contexts:
-        context.close()
-    for server in servers:
-        server.shutdown()
-
-
-def go(page, address):
-    page.goto(address)
-    page.wait_for_function("() => 'openEngine' in window")
+        yield visit
 
 
 @contextmanager
@@ -116,6 +87,10 @@ def scheduled(pipe, scheduler):
 
 def pixels(picture):
     return np.array(picture["pixels"]).reshape(picture["height"], picture["width"], 4)[..., :3].astype(np.uint8)
+
+
+def paint(page, **settings):
+    return page.evaluate("settings => paint(settings)", settings)
 
 
 def likeness(ours, theirs):
@@ -132,25 +107,10 @@ def test_twenty_pictures_equal_pythons(visit, postcard):
     page.evaluate(OPEN, {})
     for i in range(20):
         prompt, (width, height), name = PROMPTS[i % 5], SIZES[i % 4], list(SCHEDULERS)[i % 3]
-        seed, steps, guidance, negative = (
-            1000 * i**3,
-            [3, 6, 12][i % 3 - 1],
-            [5, 7.5, 1][i % 7 % 3],
-            ["", "night, pencil sketch"][i % 2],
-        )
-        ours = page.evaluate(
-            "settings => paint(settings)",
-            dict(
-                prompt=prompt,
-                negativePrompt=negative,
-                seed=seed,
-                steps=steps,
-                guidance=guidance,
-                scheduler=name,
-                width=width,
-                height=height,
-            ),
-        )
+        seed, negative = 1000 * i**3, ["", "night, pencil sketch"][i % 2]
+        steps, guidance = [3, 6, 12][i % 3 - 1], [5, 7.5, 1][i % 7 % 3]
+        settings = dict(prompt=prompt, negativePrompt=negative, seed=seed, steps=steps, guidance=guidance)
+        ours = paint(page, **settings, scheduler=name, width=width, height=height)
         with scheduled(postcard, SCHEDULERS[name]()) as pipe:
             found[i, name, width, steps] = likeness(ours, pipe(prompt, negative, height, width, steps, guidance, seed))
     assert len(found) == 20 and {case: value for case, value in found.items() if value < 40} == {}
@@ -162,14 +122,26 @@ def test_what_a_run_shows(visit, postcard):
     seen = page.evaluate("""async () => {
       const told = {}, steps = []
       const settings = { prompt: 'a ship', seed: 1, steps: 3, width: 96, attention: true, features: true, images: true }
-      const run = opened.paint(settings, { onTokens: (...x) => told.tokens = x, onEmbeddings: (...x) => told.embeds = x, onStep: s => steps.push(s) })
+      const run = opened.paint(settings, {
+        onTokens: (...x) => told.tokens = x,
+        onEmbeddings: (...x) => told.embeds = x,
+        onStep: s => steps.push(s),
+      })
       const result = await run.finished, last = steps[2]
       const image = await opened.decode(last.x0)
       return {
-        words: told.tokens[0].words.map(w => w.word), negative: told.tokens[1].words, embeds: told.embeds.map(x => x.dims), t: steps.map(s => s.t),
-        latents: last.latents.dims, x0: [...last.x0.data], same: image.data.every((value, i) => value === last.image.data[i]),
-        maps: Object.values(last.attention).map(x => x.dims), sum: last.attention['mid_block.attentions.0'].data.reduce((a, b) => a + b),
-        features: last.features.conv_in.dims, size: [result.image.width, result.image.height], unknown: (await opened.tokenize('a xylophone')).unknown,
+        words: told.tokens[0].words.map(w => w.word),
+        negative: told.tokens[1].words,
+        embeds: told.embeds.map(x => x.dims),
+        t: steps.map(s => s.t),
+        latents: last.latents.dims,
+        x0: [...last.x0.data],
+        same: image.data.every((value, i) => value === last.image.data[i]),
+        maps: Object.values(last.attention).map(x => x.dims),
+        sum: last.attention['mid_block.attentions.0'].data.reduce((a, b) => a + b),
+        features: last.features.conv_in.dims,
+        size: [result.image.width, result.image.height],
+        unknown: (await opened.tokenize('a xylophone')).unknown,
       }
     }""")
     steps = []
@@ -177,11 +149,8 @@ def test_what_a_run_shows(visit, postcard):
     assert seen["t"] == [step["t"] for step in steps]
     assert np.allclose(seen["x0"], steps[2]["pred_x0"].flatten(), atol=1e-3)
     assert (seen["words"], seen["negative"], seen["unknown"]) == (["a", "ship"], [], ["xylophone"])
-    assert (
-        seen["embeds"] == [[77, postcard.text_encoder.config.hidden_size]] * 2
-        and seen["latents"] == [4, 16, 12]
-        and seen["features"] == [16, 12]
-    )
+    assert seen["embeds"] == [[77, postcard.text_encoder.config.hidden_size]] * 2
+    assert seen["latents"] == [4, 16, 12] and seen["features"] == [16, 12]
     assert seen["same"] and seen["size"] == [96, 128]
     assert [77, 16, 12] in seen["maps"] and [77, 2, 2] in seen["maps"]
     assert seen["sum"] == pytest.approx(4, abs=1e-3)  # in each of 2 x 2 places the 77 add up to 1
@@ -197,8 +166,8 @@ def test_cancel_and_the_next_run(visit, postcard):
       const ended = await first.finished
       const second = opened.paint({ ...settings, steps: 500 }, { onStep: () => ++counts[1] === 3 && next() })
       let next, third = new Promise(resolve => next = () => resolve(opened.paint(settings).finished))
-      const { image } = await third
-      return { ended, replaced: await second.finished, counts, pixels: [...image.data], width: image.width, height: image.height }
+      const { image } = await third, replaced = await second.finished
+      return { ended, replaced, counts, pixels: [...image.data], width: image.width, height: image.height }
     }""",
         dict(prompt=PROMPTS[0], steps=4, seed=42),
     )
@@ -215,28 +184,17 @@ def test_the_second_visit_needs_no_network_for_the_model(visit, postcard):
     page.route("**/model/*", lambda route: (asked.append(route.request.url), route.abort()))
     page.route("**/*.wasm", lambda route: (asked.append(route.request.url), route.abort()))
     page.reload()
-    page.wait_for_function("() => 'openEngine' in window")
+    engine.ready(page)
     page.evaluate(OPEN, {})
-    assert (
-        likeness(
-            page.evaluate("settings => paint(settings)", dict(prompt=PROMPTS[0], seed=42, steps=4)), painted(postcard)
-        )
-        >= 40
-    )
-    assert [url.rpartition("/")[2] for url in asked] == [
-        "model.json"
-    ]  # whether there is a newer one; there is no answer
+    assert likeness(paint(page, prompt=PROMPTS[0], seed=42, steps=4), painted(postcard)) >= 40
+    # whether there is a newer one; there is no answer
+    assert [url.rpartition("/")[2] for url in asked] == ["model.json"]
 
 
 def test_a_host_that_isolates_no_page(visit, postcard):
     page = visit(headers={})
     assert page.evaluate(OPEN, {}) == dict(device="wasm", threads=1)
-    assert (
-        likeness(
-            page.evaluate("settings => paint(settings)", dict(prompt=PROMPTS[0], seed=42, steps=4)), painted(postcard)
-        )
-        >= 40
-    )
+    assert likeness(paint(page, prompt=PROMPTS[0], seed=42, steps=4), painted(postcard)) >= 40
 
 
 def test_threads_on_an_isolated_page(visit):
@@ -247,9 +205,11 @@ def test_threads_on_an_isolated_page(visit):
 
 def test_the_download_tells_its_progress(visit, site):
     page = visit()
-    told = page.evaluate(
-        "async () => { const told = []; await openEngine({ onProgress: (...x) => told.push(x) }).load(); return told }"
-    )
+    told = page.evaluate("""async () => {
+      const told = []
+      await openEngine({ onProgress: (...x) => told.push(x) }).load()
+      return told
+    }""")
     wasm = next((site / "assets").glob("ort-wasm-simd-threaded-*.wasm"))
     total = sum(path.stat().st_size for path in [wasm, *(site / "model").iterdir()] if path.name != "model.json")
     assert told == sorted(told) and told[-1] == [total, total] and len(told) > 10
@@ -314,7 +274,7 @@ def test_memory_that_runs_out(visit):
     page.evaluate(OPEN, {})
     huge = dict(prompt="a ship", width=2048, height=2048, steps=1, guidance=1)
     assert page.evaluate("settings => paint(settings).catch(error => error.code)", huge) == "no-memory"
-    assert page.evaluate("settings => paint(settings)", dict(prompt="a ship", steps=1))["steps"] == 1
+    assert paint(page, prompt="a ship", steps=1)["steps"] == 1
 
 
 def test_wrong_settings(visit):

@@ -1,14 +1,12 @@
 """One walk through the built deck, every slide at every click, on which several tests look."""
 
 import io
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 from PIL import Image
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "tools"))
 from deck import HEIGHT, WIDTH, open_deck
 
 LOOK = (Path(__file__).parent / "look.js").read_text()

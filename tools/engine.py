@@ -1,0 +1,26 @@
+"""The engine and nothing else on a page of its own, tests/browser/engine, for its tests and for `make bench`."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+def build(folder):
+    """The page into a folder, built as the deck is"""
+    vite = [ROOT / "node_modules/.bin/vite", "build", "tests/browser/engine", "--config", "vite.config.ts"]
+    options = ["--base", "./", "--outDir", folder, "--logLevel", "error"]
+    subprocess.run([ROOT / ".venv/bin/node", *vite, *options], cwd=ROOT, check=True, stdout=sys.stderr)
+
+
+def visit(chromium, address):
+    """A page of a reader who was never here"""
+    page = chromium.new_context().new_page()
+    page.goto(address)
+    ready(page)
+    return page
+
+
+def ready(page):
+    page.wait_for_function("() => 'openEngine' in window")
