@@ -33,6 +33,4 @@ def fromarray(picture):
 
 
 def __getattr__(name):
-    raise AttributeError(
-        f"PIL.Image.{name} is not in this page, which has PIL.Image.fromarray; or run it with `make talk`"
-    )
+    raise AttributeError(f"PIL.Image.{name} is not in this page, it has: fromarray; or run it with `make talk`")

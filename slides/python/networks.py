@@ -5,6 +5,7 @@ from pathlib import PurePath
 
 import torch
 from page import ask, info, tokens
+
 from sdscope.errors import SdscopeError
 
 
@@ -54,17 +55,10 @@ class UNet2DConditionModel:
     def __call__(self, sample, timestep, encoder_hidden_states):
         c = self.config
         require(sample, "latents", (None, c.in_channels, None, None), f"(B, {c.in_channels}, h, w)")
-        rows, width = len(sample), c.cross_attention_dim
-        require(
-            encoder_hidden_states,
-            "prompt_embeds",
-            (rows, None, width),
-            f"({rows}, 77, {width}), as there are {rows} latents",
-        )
-        timestep = torch.tensor(timestep).float()
-        inputs = dict(
-            sample=sample.float(), timestep=timestep.expand(rows), encoder_hidden_states=encoder_hidden_states.float()
-        )
+        n, width, embeds = len(sample), c.cross_attention_dim, encoder_hidden_states
+        require(embeds, "prompt_embeds", (n, None, width), f"({n}, 77, {width}), as there are {n} latents")
+        times = torch.tensor(timestep).float().expand(n)
+        inputs = dict(sample=sample.float(), timestep=times, encoder_hidden_states=embeds.float())
         return ask("unet", inputs, "noise_pred")
 
 

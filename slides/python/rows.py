@@ -139,7 +139,5 @@ def flat(args):
 
 def whole(x):
     if not hasattr(x, "__index__") or isinstance(x, bool) or getattr(x, "ndim", 0):
-        raise NotImplementedError(
-            f"a tensor cannot be indexed with {x!r} here: with numbers, slices, None, ..., or a list"
-        )
+        raise NotImplementedError(f"a tensor is indexed here with numbers, slices, None, ... or a list, not with {x!r}")
     return x.__index__()

@@ -19,17 +19,8 @@ import types
 import waiting
 
 # Of src/sdscope, as they are:
-REAL = (
-    "__init__",
-    "version",
-    "errors",
-    "inputs",
-    "steps",
-    "loading.config",
-    "loading.settings",
-    "scheduler",
-    "pipeline",
-)
+REAL = ("__init__", "version", "errors", "inputs", "steps", "scheduler", "pipeline", "loading.config")
+REAL += ("loading.settings",)
 STANDS_IN = {  # what else is imported -> the file here
     "torch": "torch",
     "rows": "rows",
@@ -96,15 +87,14 @@ class Run:
 
     def code(self, cell):
         """All modules and the cell, compiled"""
-        texts = self.texts | {CELL: cell}
         if self.waits:
+            texts = self.texts | {CELL: cell}
             trees = waiting.rewritten({name: ast.parse(text, name) for name, text in texts.items()})
-            codes, body = (
-                {name: compile(tree, name, "exec") for name, tree in trees.items() if name != CELL},
-                trees[CELL],
-            )
+            body = trees.pop(CELL)
+            codes = {name: compile(tree, name, "exec") for name, tree in trees.items()}
         else:
-            codes, body = {name: compiled(text, name) for name, text in self.texts.items()}, ast.parse(cell, CELL)
+            body = ast.parse(cell, CELL)
+            codes = {name: compiled(text, name) for name, text in self.texts.items()}
         last = body.body.pop() if body.body and isinstance(body.body[-1], ast.Expr) else None
         flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
         cells = [compile(body, CELL, "exec", flags)]
@@ -133,7 +123,7 @@ class Run:
             try:
                 return builtins.__import__(name, globals, locals, fromlist)
             except ModuleNotFoundError as error:
-                such = f"{error.name} is not in this page's Python, which has its own library, the small torch and PIL.Image"
+                such = f"{error.name} is not in this page's Python; it has: its own library, a small torch, PIL.Image"
                 raise ModuleNotFoundError(f"{such}; {ELSEWHERE}") from None
         module = self.load(name)
         for part in fromlist or ():
@@ -202,7 +192,7 @@ class Run:
         return Wrong(text if len(text) <= 600 else f"{text[:600]} ...", *self.place(error))
 
     def place(self, error):
-        """The innermost line of a region that was changed, or of the cell -> the region or None, and its line in there"""
+        """The innermost line of a region that was changed, or of the cell -> the region or None, its line there"""
         frames = [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)]
         if isinstance(error, SyntaxError):
             frames.append((error.filename, error.lineno or 1))

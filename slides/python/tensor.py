@@ -34,7 +34,7 @@ class Tensor(Rows):
         self.dtype = dtype
 
     def __getattr__(self, name):
-        raise missing(f"Tensor.{name}", {*vars(Tensor), *vars(Rows)})
+        raise missing(f"Tensor.{name}", {*vars(Tensor), *vars(Rows)} - {"each", "like", "over", "pick"})
 
     def like(self, numbers, shape, part=False):
         return Tensor(numbers, shape, self.dtype, part)
@@ -70,9 +70,8 @@ class Tensor(Rows):
         every = [self, *map(tensor, others)]
         shape = broadcast(*(x.shape for x in every))
         dtype = dtype or (float32 if any(x.dtype is float32 for x in every) else int64)
-        return Tensor(
-            map(function, *(x.data if x.shape == shape else x.expand(shape).data for x in every)), shape, dtype
-        )
+        numbers = [x.data if x.shape == shape else x.expand(shape).data for x in every]
+        return Tensor(map(function, *numbers), shape, dtype)
 
     def over(self, function, dim=None, keepdim=False, dtype=None):
         """function(numbers) of all, or along some of the dimensions"""
@@ -148,24 +147,25 @@ def of_two(function, dtype=None):
     return lambda x, y: x.each(function, y, dtype=dtype)
 
 
-power, log, sqrt = safe(math.pow, math.inf), safe(math.log, -math.inf), safe(math.sqrt)
-two = dict(add=operator.add, sub=operator.sub, mul=operator.mul, truediv=divide, pow=power)
-two |= dict(mod=operator.mod, floordiv=operator.floordiv)
-for name, f in two.items():
-    dtype_of = float32 if f is divide else None
-    define({f"__{name}__": f, f"__r{name}__": lambda a, b, f=f: f(b, a)}, lambda f, dtype=dtype_of: of_two(f, dtype))
-define(
-    {f"__{name}__": getattr(operator, name) for name in ("lt", "le", "gt", "ge", "eq", "ne")},
-    lambda f: of_two(f, boolean),
-)
-one = dict(sqrt=sqrt, log=log) | {name: safe(getattr(math, name)) for name in ("exp", "sin", "cos", "tanh")}
-define(one, lambda f: lambda x: x.each(f, dtype=float32))
-define(
-    dict(neg=operator.neg, __neg__=operator.neg, abs=abs, __abs__=abs, round=rounded),
-    lambda f: lambda x: x.each(f, dtype=x.dtype),
-)
+def turned(function):
+    return lambda x, y: x.each(lambda a, b: function(b, a), y, dtype=float32 if function is divide else None)
+
+
+power, two = safe(math.pow, math.inf), dict(add=operator.add, sub=operator.sub, mul=operator.mul, mod=operator.mod)
+two |= dict(floordiv=operator.floordiv, pow=power)
+define({f"__{name}__": f for name, f in two.items()}, of_two)
+define(dict(__truediv__=divide), lambda f: of_two(f, float32))
+define({f"__r{name}__": f for name, f in (two | dict(truediv=divide)).items()}, turned)
+compared = {f"__{name}__": getattr(operator, name) for name in ("lt", "le", "gt", "ge", "eq", "ne")}
+define(compared, lambda f: of_two(f, boolean))
+
+one = {name: safe(getattr(math, name)) for name in ("sqrt", "exp", "sin", "cos", "tanh")}
+define(one | dict(log=safe(math.log, -math.inf)), lambda f: lambda x: x.each(f, dtype=float32))
+same = dict(neg=operator.neg, __neg__=operator.neg, abs=abs, __abs__=abs, round=rounded)
+define(same, lambda f: lambda x: x.each(f, dtype=x.dtype))
 define(dict(isfinite=math.isfinite, isnan=math.isnan), lambda f: lambda x: x.each(f, dtype=boolean))
+define(dict(float=float32, long=int64, byte=uint8), lambda d: lambda x: x.to(d))
+
 define(dict(sum=math.fsum, mean=mean, std=std), lambda f: lambda x, dim=None, keepdim=False: x.over(f, dim, keepdim))
 define(dict(all=all, any=any), lambda f: lambda x, dim=None, keepdim=False: x.over(f, dim, keepdim, boolean))
 define(dict(min=min, max=max), lambda f: lambda x: x.over(f))
-define(dict(float=float32, long=int64, byte=uint8), lambda d: lambda x: x.to(d))

@@ -114,7 +114,5 @@ def __getattr__(name):
         return OTHER_NAMES[name]
     if not name.startswith("_") and name in vars(Tensor):
         return vars(Tensor)[name]
-    here = [
-        key for key, value in globals().items() if getattr(value, "__module__", "") in (__name__, "tensor", "noise")
-    ]
+    here = {key for key, x in globals().items() if getattr(x, "__module__", "") in ("torch", "tensor", "noise")}
     raise missing(f"torch.{name}", {*here, *OTHER_NAMES} - {"along", "missing", "normal", "boolean"})

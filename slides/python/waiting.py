@@ -12,7 +12,8 @@ import inspect
 
 ASKED = {"ask", "tokens", "unet", "text_encoder", "tokenizer", "pipe"}  # what waits, or leads to it
 PASSED = {"method", "callback"}  # functions that are arguments in steps.py
-CHECKS = {"check_texts", "warn_if_truncated", "alone", "report"}  # of inputs.py and steps.py these alone
+ALL = ("networks", "sdscope.pipeline", "sdscope.scheduler", "cell")  # modules in which anything may wait
+SOME = {"sdscope.inputs": {"check_texts", "warn_if_truncated"}, "sdscope.steps": {"alone", "report"}}
 DEFINITIONS = ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -22,16 +23,13 @@ async def settled(x):
 
 def rewritten(trees):
     """{module: its tree} -> the same, waiting"""
-    names = ASKED | PASSED | CHECKS
-    free = [tree for module, tree in trees.items() if not is_checks(module)]
-    functions = [node for tree in free for node in ast.walk(tree) if isinstance(node, DEFINITIONS)]
+    names = ASKED.union(PASSED, *SOME.values())
+    functions = [f for module in ALL for f in ast.walk(trees[module]) if isinstance(f, DEFINITIONS)]
     while more := {f.name for f in functions if waits(f.body, names)} - names - {"__call__"}:
         names |= more
-    return {module: ast.fix_missing_locations(Waiting(module, names).visit(tree)) for module, tree in trees.items()}
-
-
-def is_checks(module):
-    return module in ("sdscope.inputs", "sdscope.steps")
+    for module in (*ALL, *SOME):
+        trees[module] = ast.fix_missing_locations(Waiting(module, names).visit(trees[module]))
+    return trees
 
 
 def waits(nodes, names):
@@ -50,11 +48,10 @@ def called(call):
 
 class Waiting(ast.NodeTransformer):
     def __init__(self, module, names):
-        self.module, self.names, self.only_checks = module, names, is_checks(module)
-        self.inside = not self.only_checks
+        self.module, self.names, self.inside = module, names, module in ALL
 
     def visit_FunctionDef(self, node):
-        if self.only_checks and not self.inside and node.name not in CHECKS:
+        if not self.inside and node.name not in SOME[self.module]:
             return self.generic_visit(node)
         asynchronous = waits(node.body, self.names)
         outside, self.inside = self.inside, True

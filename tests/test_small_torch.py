@@ -1,0 +1,280 @@
+"""The page's small torch (slides/python/) beside torch: the same source gives the same numbers, region by region.
+
+The networks are small functions drawn at random, computed by torch for both; so what differs is the small torch's own.
+"""
+
+import asyncio
+import importlib.util
+import inspect
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from sdscope import StableDiffusion
+from sdscope.loading.checkpoint import find_model, load_text
+from sdscope.loading.config import Config, read_config
+from sdscope.scheduler import DDIM
+
+ROOT = Path(__file__).parents[1]
+HERE, PACKAGE = ROOT / "slides/python", ROOT / "src/sdscope"
+SCHEDULE = read_config(find_model("postcard") / "scheduler/scheduler_config.json")
+WIDTH = 12  # of the embeddings
+INFO = dict(latent_channels=4, size=128, factor=8, scaling_factor=0.33, embedding_size=WIDTH, scheduler=SCHEDULE)
+INFO |= dict(tokens=dict(length=77, end=1033, pad=1033))
+PROMPT = "painting depicting the sea, sunrise, ship"
+WORST = {}  # of each region, beside the largest number
+
+
+def module(name):
+    """A file of slides/python/, which is on no path: there it would be taken for torch"""
+    spec = importlib.util.spec_from_file_location(name, HERE / f"{name}.py")
+    found = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(found)
+    return found
+
+
+waiting, run = module("waiting"), module("run")
+SOURCES = {path.stem: path.read_text() for path in HERE.glob("*.py")}
+SOURCES |= {name: (PACKAGE / f"{name.replace('.', '/')}.py").read_text() for name in run.REAL}
+REGIONS = {
+    "pipeline": ("call", "encode_prompt", "get_latents", "denoise", "decode"),
+    "scheduler": ("alphas", "set_timesteps", "step", "prediction", "add_noise"),
+}
+
+
+def region(file, name):
+    """The lines of a region as a slide shows them"""
+    lines = inspect.cleandoc("x\n" + (PACKAGE / f"{file}.py").read_text()).split("\n")
+    marked = [line.strip() for line in lines]
+    within = lines[marked.index(f"# region {name}") + 1 : marked.index(f"# endregion {name}")]
+    indent = min(len(line) - len(line.lstrip()) for line in within if line.strip())
+    return "\n".join(line[indent:] for line in within if "# region" not in line and "# endregion" not in line)
+
+
+# ---------------------------------------------------------------- the networks, for both
+
+TOKENIZER, _ = load_text(find_model("postcard"), "cpu", torch.float32)
+G = torch.Generator().manual_seed(0)
+TABLE, COLOURS = torch.randn(2000, WIDTH, generator=G), torch.randn(4, 3, generator=G)
+
+
+class Networks:
+    """By the names of slides/engine: what torch's pipeline and the page's are both given"""
+
+    def text_encoder(self, input_ids):
+        return torch.tanh(TABLE[input_ids.long()] + torch.linspace(0, 1, input_ids.shape[1])[:, None])
+
+    def unet(self, sample, timestep, encoder_hidden_states):
+        told = encoder_hidden_states.mean((1, 2)).view(-1, 1, 1, 1)
+        return torch.tanh(sample.roll(1, -1) * 0.7 + sample * 0.2 + torch.sin(timestep.view(-1, 1, 1, 1)) + 3 * told)
+
+    def vae_decoder(self, latents):
+        large = latents.repeat_interleave(8, 2).repeat_interleave(8, 3)
+        return torch.einsum("bchw,cd->bdhw", large, COLOURS)
+
+
+class Theirs(StableDiffusion):
+    """The pipeline on torch, with these networks"""
+
+    def __init__(self, config=SCHEDULE):
+        networks = Networks()
+        encoder = lambda ids: (networks.text_encoder(ids),)
+        unet = lambda x, t, embeds: networks.unet(x, torch.as_tensor(t).float().expand(len(x)), embeds)
+        unet = with_parts(unet, config=Config(in_channels=4, sample_size=16))
+        unet.conv_in = SimpleNamespace(weight=torch.zeros(1))
+        vae = SimpleNamespace(config=Config(block_out_channels=[1] * 4, scaling_factor=INFO["scaling_factor"]))
+        vae.decode = lambda latents: networks.vae_decoder(latents * INFO["scaling_factor"])
+        super().__init__(TOKENIZER, with_parts(encoder, device="cpu"), unet, vae, DDIM(config))
+
+
+def with_parts(function, **parts):
+    vars(function).update(parts)
+    return function
+
+
+class Page:
+    """What slides/python/glue.py gives to networks.py, without a browser"""
+
+    def __init__(self, config=SCHEDULE, waits=False):
+        self.info, self.waits, self.steps, self.calls = INFO | dict(scheduler=config), waits, [], 0
+
+    def seen(self, *step):
+        self.steps.append(step)
+
+    def answer(self, x):
+        async def later():
+            await asyncio.sleep(0)
+            return x
+
+        return later() if self.waits else x
+
+    def ask(self, network, inputs, output):
+        self.calls += network == "unet"
+        found = getattr(Networks(), network)(**{name: theirs(x) for name, x in inputs.items()})
+        return self.answer(ours(self.run, found))
+
+    def tokens(self, text):
+        every = TOKENIZER(text, verbose=False).input_ids
+        padded = TOKENIZER(text, padding="max_length", max_length=77, truncation=True).input_ids
+        return self.answer(dict(ids=padded, all=every, dropped=TOKENIZER.decode(every[76:-1])))
+
+
+def made(changes=(), config=SCHEDULE, waits=False):
+    """A run of the page's, with regions changed"""
+    page = Page(config, waits)
+    page.run = run.Run(SOURCES, list(changes), page, waits)
+    return page.run
+
+
+def perform(given, cell, **names):
+    return asyncio.run(given.perform(cell, names)) if given.waits else given.at_once(cell, names)
+
+
+def small(config=SCHEDULE):
+    """The pipeline on the small torch"""
+    given = made(config=config)
+    return given, perform(given, "pipe")
+
+
+def ours(given, x):
+    """A tensor of torch as one of the page's"""
+    kind = given.load("torch")
+    return kind.tensor(x.tolist(), dtype=kind.float32 if x.is_floating_point() else kind.int64)
+
+
+def theirs(x):
+    """A tensor of the page's as one of torch"""
+    return torch.tensor(x.tolist(), dtype=getattr(torch, x.dtype.name))
+
+
+def compare(name, mine, expected, most=2e-6):
+    mine = theirs(mine)
+    assert (mine.dtype, mine.shape) == (expected.dtype, expected.shape)
+    far = ((mine.double() - expected.double()).abs().max() / expected.double().abs().max().clamp(min=1)).item()
+    WORST[name] = max(WORST.get(name, 0), far)
+    assert far <= most, (name, far)
+
+
+# ---------------------------------------------------------------- region by region
+
+CONFIGS = {
+    "Postcard's": SCHEDULE,
+    "epsilon": SCHEDULE | dict(prediction_type="epsilon"),
+    "alpha one": SCHEDULE | dict(set_alpha_to_one=True, steps_offset=0),
+    "zero snr": SCHEDULE | dict(rescale_betas_zero_snr=True),
+    "clipped": SCHEDULE | dict(clip_sample=True, clip_sample_range=0.5),
+}
+each_config = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+
+
+@each_config
+def test_alphas(config):
+    mine, expected = small(config)[1].scheduler, DDIM(config | dict(clip_sample=False, steps_offset=1))
+    compare("alphas", mine.alphas_cumprod, expected.alphas_cumprod)
+    compare("alphas", mine.final_alpha_cumprod, expected.final_alpha_cumprod)
+
+
+@each_config
+@pytest.mark.parametrize("steps", [1, 2, 25, 33, 999])
+def test_set_timesteps(config, steps):
+    mine, expected = small()[1].scheduler, DDIM(SCHEDULE)
+    for scheduler in mine, expected:
+        scheduler.set_timesteps(steps)
+    compare("set_timesteps", mine.timesteps, expected.timesteps, 0)
+    assert [t.item() for t in mine.timesteps] == expected.timesteps.tolist()
+
+
+@each_config
+def test_step_and_prediction(config):
+    (given, pipe), expected = small(config), Theirs(config).scheduler
+    x, output = torch.randn(2, 1, 4, 8, 8, generator=G)
+    for scheduler in pipe.scheduler, expected:
+        scheduler.set_timesteps(25)
+    for i, t in enumerate(expected.timesteps):
+        mine = pipe.scheduler.step(ours(given, output), pipe.scheduler.timesteps[i], ours(given, x))
+        for name, one, other in zip(("step", "prediction"), mine, expected.step(output, t, x)):
+            compare(name, one, other)
+
+
+def test_add_noise():
+    (given, pipe), expected = small(), DDIM(SCHEDULE)
+    x0, noise, times = *torch.randn(2, 3, 4, 4, 6, generator=G), torch.tensor([999, 500, 0])
+    for name in "add_noise", "get_velocity":
+        mine = getattr(pipe.scheduler, name)(*(ours(given, x) for x in (x0, noise, times)))
+        compare("add_noise", mine, getattr(expected, name)(x0, noise, times))
+
+
+@pytest.mark.parametrize("guidance", [True, False])
+@pytest.mark.parametrize("prompts", [[PROMPT], ["", "日の出 xylophone"], ["ship " * 90]], ids=["one", "two", "long"])
+def test_encode_prompt(prompts, guidance, caplog):
+    asked = prompts, [""] * len(prompts), guidance
+    compare("encode_prompt", small()[1].encode_prompt(*asked), Theirs().encode_prompt(*asked), 0)
+    told = [record.getMessage() for record in caplog.records if "truncated" in record.getMessage()]
+    assert len(told) == (2 if len(prompts[0]) > 90 else 0) and len(set(told)) <= 1
+
+
+@pytest.mark.parametrize(
+    "asked", [(1, 128, 128, 42), (3, 96, 160, 2**32 + 5), (2, 8, 16, [7, 0]), (1, 8, 8, 3)], ids=str
+)
+def test_get_latents(asked):
+    compare("get_latents", small()[1].get_latents(*asked), Theirs().get_latents(*asked))
+
+
+@each_config
+@pytest.mark.parametrize("guidance, steps", [(5, 25), (7.5, 3), (1, 4)])
+def test_denoise(config, guidance, steps):
+    (given, pipe), expected = small(config), Theirs(config)
+    latents, embeds = (
+        torch.randn(2, 4, 8, 6, generator=G),
+        torch.randn(4 if guidance > 1 else 2, 77, WIDTH, generator=G),
+    )
+    seen = [], []
+    mine = pipe.denoise(ours(given, latents), ours(given, embeds), steps, guidance, seen[0].append)
+    far = 2e-4 if config["prediction_type"] == "epsilon" and config is not SCHEDULE else 2e-5  # divides by 0.07 first
+    compare("denoise", mine, expected.denoise(latents, embeds, steps, guidance, seen[1].append), far)
+    assert [step["t"] for step in seen[0]] == [step["t"] for step in seen[1]] and len(seen[0]) == steps
+    for one, other in zip(*seen):
+        for name in "latents", "noise_cond", "noise", "pred_x0":
+            compare("denoise", one[name], other[name], far)
+
+
+def test_decode():
+    given, pipe = small()
+    latents = torch.randn(2, 4, 3, 5, generator=G)
+    for mine, expected in zip(pipe.decode(ours(given, latents)), Theirs().decode(latents), strict=True):
+        assert mine.size == expected.size == (40, 24)
+        assert np.abs(pixels(mine) - np.asarray(expected, dtype=int)).max() <= 1
+
+
+def pixels(picture):
+    return np.frombuffer(picture.tobytes(), dtype="uint8").reshape(picture.height, picture.width, 3).astype(int)
+
+
+@pytest.mark.parametrize("waits", [False, True], ids=["at once", "waiting"])
+def test_call(waits):
+    """Also in a browser where each call of a network has to be awaited"""
+    given = made(waits=waits)
+    cell = "pipe(prompt, 'night', 64, 96, 5, 7.5, 3)"
+    far = np.abs(pixels(perform(given, cell, prompt=PROMPT)) - np.asarray(Theirs()(PROMPT, "night", 64, 96, 5, 7.5, 3)))
+    WORST["call"] = max(WORST.get("call", 0), far.max() / 255)
+    assert far.max() <= 1 and given.page.calls == 5 and len(given.page.steps) == 5
+
+
+@pytest.mark.parametrize("waits", [False, True], ids=["at once", "waiting"])
+@pytest.mark.parametrize("file, name", [(file, name) for file, names in REGIONS.items() for name in names])
+def test_a_region_in_its_own_place_changes_nothing(file, name, waits):
+    call = "pipe('a ship', '', 32, 32, 2, 5, 3)"
+    given = made([dict(module=file, region=name, code=region(file, name))], waits=waits)
+    assert pixels(perform(given, call)).tolist() == pixels(perform(made(), call)).tolist()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def worst(request):
+    yield
+    told = "  ".join(f"{name} {far:.1e}" for name, far in WORST.items())
+    request.config.stash.setdefault("told", told)
+    print(f"\nlargest differences: {told}")
