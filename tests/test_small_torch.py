@@ -6,6 +6,7 @@ The networks are small functions drawn at random, computed by torch for both; so
 import asyncio
 import importlib.util
 import inspect
+import json
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -100,7 +101,8 @@ class Page:
     """What slides/python/glue.py gives to networks.py, without a browser"""
 
     def __init__(self, config=SCHEDULE, waits=False):
-        self.info, self.waits, self.steps, self.calls = INFO | dict(scheduler=config), waits, [], 0
+        self.info, self.networks, self.waits = INFO | dict(scheduler=config), Networks(), waits
+        self.steps, self.calls = [], 0
 
     def seen(self, *step):
         self.steps.append(step)
@@ -114,7 +116,7 @@ class Page:
 
     def ask(self, network, inputs, output):
         self.calls += network == "unet"
-        found = getattr(Networks(), network)(**{name: theirs(x) for name, x in inputs.items()})
+        found = getattr(self.networks, network)(**{name: theirs(x) for name, x in inputs.items()})
         return self.answer(ours(self.run, found))
 
     def tokens(self, text):
@@ -278,3 +280,75 @@ def worst(request):
     told = "  ".join(f"{name} {far:.1e}" for name, far in WORST.items())
     request.config.stash.setdefault("told", told)
     print(f"\nlargest differences: {told}")
+
+
+# ---------------------------------------------------------------- ideas, and what can be wrong
+
+IDEAS = json.loads((HERE / "ideas.json").read_text())
+
+
+def with_idea(idea):
+    """The region with the idea in it, as slides/python/regions.ts makes it"""
+    lines = region(idea["module"], idea["region"]).split("\n")
+    places = [i for i in range(len(lines)) if [x.strip() for x in lines[i : i + len(idea["from"])]] == idea["from"]]
+    assert len(places) == 1, "the lines of an idea must be there, once"
+    indent = lines[places[0]][: len(lines[places[0]]) - len(lines[places[0]].lstrip())]
+    lines[places[0] : places[0] + len(idea["from"])] = [indent + line for line in idea["to"]]
+    return dict(module=idea["module"], region=idea["region"], code="\n".join(lines))
+
+
+class Postcard(Networks):
+    """The real ones, for pictures that mean something"""
+
+    def __init__(self):
+        self.pipe = StableDiffusion.from_pretrained("postcard", device="cpu")
+
+    @torch.no_grad()
+    def text_encoder(self, input_ids):
+        return self.pipe.text_encoder(input_ids)[0]
+
+    @torch.no_grad()
+    def unet(self, sample, timestep, encoder_hidden_states):
+        return self.pipe.unet(sample, timestep, encoder_hidden_states)
+
+    @torch.no_grad()
+    def vae_decoder(self, latents):
+        return self.pipe.vae.decode(latents / self.pipe.vae.config.scaling_factor)
+
+
+@pytest.fixture(scope="module")
+def painted():
+    """paint(changes, steps) -> the picture of the page's Python, with Postcard's networks"""
+    networks = Postcard()
+    info = INFO | dict(
+        embedding_size=networks.pipe.unet.config.cross_attention_dim,
+        scaling_factor=networks.pipe.vae.config.scaling_factor,
+    )
+
+    def paint(changes=(), steps=6):
+        given = made(changes)
+        given.page.networks, given.page.info = networks, info
+        return pixels(perform(given, "pipe(prompt, seed=42, num_inference_steps=steps)", prompt=PROMPT, steps=steps))
+
+    return paint
+
+
+@pytest.fixture(scope="module")
+def originals(painted):
+    return {steps: painted(steps=steps) for steps in (6, 12)}
+
+
+def test_there_are_twelve_ideas_and_more():
+    names = [idea["name"] for idea in IDEAS]
+    assert len(set(names)) == len(names) >= 12
+    assert {(idea["module"], idea["region"]) for idea in IDEAS} <= {
+        (f, n) for f, names in REGIONS.items() for n in names
+    }
+    assert max(len(line) for idea in IDEAS for line in idea["to"]) <= 96
+
+
+@pytest.mark.parametrize("idea", IDEAS, ids=[idea["name"] for idea in IDEAS])
+def test_an_idea_runs_and_changes_the_picture(idea, painted, originals):
+    steps = 12 if "i == 10" in str(idea["to"]) else 6
+    far = np.abs(painted([with_idea(idea)], steps) - originals[steps]).mean()
+    assert far > 2, f"nobody sees a difference of {far:.1f} of 255"

@@ -26,8 +26,8 @@ function readSources() {
   return Object.fromEntries([...named(here, './'), ...named(real, '../../src/sdscope/')])
 }
 
-/** `useEngine`: gives the page's one engine, loaded. */
-export function openPython(useEngine: () => Promise<Engine>): Python {
+/** `useEngine`: the page's one engine, loaded. */
+export function openPython(useEngine = async (): Promise<Engine> => (await import('../lab/engine')).useEngine()): Python {
   let worker: ReturnType<typeof startWorker> | null = null
   let current: Run | null = null
 
