@@ -52,7 +52,18 @@ class Handler(SimpleHTTPRequestHandler):
     def end_headers(self):
         for name, value in self.headers_sent.items():
             self.send_header(name, value)
+        page = self.command == "GET" and self.path.partition("?")[0] in (self.prefix, f"{self.prefix}index.html")
+        if page and self.server.live:
+            for cookie in self.server.live.cookies(self):
+                self.send_header("Set-Cookie", cookie)
         super().end_headers()
+
+    def do_POST(self):
+        self.close_connection = True  # what was sent may not have been read
+        if self.server.live and self.path.startswith(f"{self.prefix}live/"):
+            self.server.live.post(self, self.path.removeprefix(f"{self.prefix}live/"))
+        else:
+            self.send_error(404)
 
     def log_message(self, *args):
         pass
@@ -60,6 +71,7 @@ class Handler(SimpleHTTPRequestHandler):
 
 class Server(ThreadingHTTPServer):
     daemon_threads = True
+    live = None  # what runs code of the slides (live.py), if anything does
 
     def handle_error(self, request, client_address):
         """A browser that leaves in the middle of an answer is no news; anything else is."""
@@ -82,6 +94,17 @@ def serving(folder, prefix="/", headers=ISOLATION):
         yield f"http://localhost:{server.server_port}{prefix}"
     finally:
         server.shutdown()
+
+
+def open_live():
+    """A kernel with torch, where Jupyter is installed. The deck does without: then what its page can run is run there."""
+    try:
+        from live import Live
+
+        return Live()
+    except (ImportError, OSError) as error:
+        print(f"  Code on the slides is not run by this machine's torch: {error}", file=sys.stderr)
+        return None
 
 
 def answers(port):
@@ -117,9 +140,13 @@ def main():
     )
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
+        server.live = open_live()
         server.serve_forever()
     except KeyboardInterrupt:
         print()
+    finally:
+        if server.live:
+            server.live.close()
 
 
 if __name__ == "__main__":
