@@ -6,7 +6,6 @@
 // Ask again when a run fails with 'missing' or 'lost': where torch is gone, the page's Python is what comes then.
 
 import type { Python } from './types'
-import { useEngine } from '../lab/engine'
 import { openKernel } from './kernel'
 
 export * from './types'
@@ -19,5 +18,6 @@ export interface Block {
 let page: Promise<Python> | undefined
 
 export async function pythonFor({ foreign = false }: Block): Promise<Python> {
-  return (foreign ? null : await openKernel()) ?? (page ??= import('./page').then(({ openPython }) => openPython(useEngine)))
+  return (foreign ? null : await openKernel()) ?? (page ??= Promise.all([import('./page'), import('../lab/engine')])
+    .then(([{ openPython }, { useEngine }]) => openPython(useEngine)))
 }
