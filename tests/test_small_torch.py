@@ -27,6 +27,8 @@ WIDTH = 12  # of the embeddings
 INFO = dict(latent_channels=4, size=128, factor=8, scaling_factor=0.33, embedding_size=WIDTH, scheduler=SCHEDULE)
 INFO |= dict(tokens=dict(length=77, end=1033, pad=1033))
 PROMPT = "painting depicting the sea, sunrise, ship"
+SETTINGS = dict(prompt=PROMPT, negative_prompt="", height=None, width=None)
+SETTINGS |= dict(num_inference_steps=25, guidance_scale=5.0, seed=42)
 WORST = {}  # of each region, beside the largest number
 
 
@@ -328,7 +330,7 @@ def painted():
     def paint(changes=(), steps=6):
         given = made(changes)
         given.page.networks, given.page.info = networks, info
-        return pixels(perform(given, "pipe(prompt, seed=42, num_inference_steps=steps)", prompt=PROMPT, steps=steps))
+        return pixels(perform(given, None, **SETTINGS | dict(num_inference_steps=steps)))
 
     return paint
 
@@ -352,3 +354,127 @@ def test_an_idea_runs_and_changes_the_picture(idea, painted, originals):
     steps = 12 if "i == 10" in str(idea["to"]) else 6
     far = np.abs(painted([with_idea(idea)], steps) - originals[steps]).mean()
     assert far > 2, f"nobody sees a difference of {far:.1f} of 255"
+
+
+def edited(file, name, old, new):
+    code = region(file, name)
+    assert old in code
+    return dict(module=file, region=name, code=code.replace(old, new))
+
+
+LINES = {name: region("pipeline", name).split("\n") for name in REGIONS["pipeline"]}
+LOOP, CALLED, REPORTED = (
+    next(i for i, line in enumerate(LINES["denoise"], 1) if text in line)
+    for text in ("noise = noise_uncond + guidance", "self.unet(torch.cat", "report(callback")
+)
+GUIDED = "noise_uncond + guidance_scale * (noise_cond - noise_uncond)"
+WRONG = {  # what is changed -> what is said, and in which line
+    "a typing error": (("denoise", GUIDED, "nois_uncond + noise_cond"), "name 'nois_uncond' is not defined", LOOP),
+    "a syntax error": (("denoise", GUIDED, "noise_uncond +"), "SyntaxError: invalid syntax", LOOP),
+    "a bracket left open": (("denoise", GUIDED, "(noise_uncond"), "SyntaxError: '(' was never closed", LOOP),
+    "a line too far right": (
+        ("denoise", "noise = noise_uncond +", "  noise = noise_uncond +"),
+        "unexpected indent",
+        LOOP,
+    ),
+    "a signature changed": (
+        ("denoise", "guidance_scale=5.0, callback=None, ", ""),
+        "takes from 3 to 5 positional",
+        None,
+    ),
+    "nothing returned": (("denoise", "    return latents", "    latents"), "latents must be a tensor", None),
+    "no prompt returned": (("encode_prompt", "return torch.cat", "torch.cat"), "(encode_prompt returns nothing", None),
+    "NaN": (
+        ("denoise", "latents = step.prev", "latents = float('nan') * step.prev"),
+        "NaN or infinity in the latents after step 2",
+        REPORTED,
+    ),
+    "another shape": (
+        ("get_latents", "return torch.cat(noise)", "return torch.cat(noise, 1)[0]"),
+        "must be a tensor",
+        None,
+    ),
+    "other channels": (
+        ("get_latents", "shape = (1, ", "shape = (1, 2 * "),
+        "latents must be a tensor (B, 4, h, w)",
+        None,
+    ),
+    "halves of one prompt": (("denoise", "torch.cat([x, x])", "x"), "prompt_embeds must be a tensor (1, 77,", CALLED),
+    "a module": (
+        ("denoise", GUIDED, "__import__('nothing_such')"),
+        "nothing_such is not in this page's Python; it has",
+        LOOP,
+    ),
+    "a part of torch": (
+        ("denoise", GUIDED, "torch.fft.fft(x)"),
+        "torch.fft is not in this page's small torch; it has",
+        LOOP,
+    ),
+    "a method": (("denoise", GUIDED, "x.svd()"), "Tensor.svd is not in this page's small torch; it has", LOOP),
+    "the page": (("denoise", GUIDED, "__import__('js').document"), "js is not for code in this page", LOOP),
+    "half precision": (("denoise", GUIDED, "x.to(torch.float16)"), "torch.float16 is not in this page's small", LOOP),
+    "exit": (("denoise", GUIDED, "__import__('sys').exit(1)"), "SystemExit: 1", LOOP),
+    "too long": (("denoise", "latents = step.prev_sample", "pass\n" * 30_000), "at most 100,000 are run", None),
+    "deeper and deeper": (("denoise", GUIDED, "(lambda f: f(f))(lambda f: f(f))"), "maximum recursion depth", LOOP),
+    "a part of a tensor written to": (("denoise", GUIDED, "x; x[0][1] = 3"), "write x[0, 1] = ...", LOOP),
+    "shapes that do not fit": (("denoise", GUIDED, "x + torch.ones(3)"), "do not fit each other", LOOP),
+}
+
+
+@pytest.mark.parametrize("waits", [False, True], ids=["at once", "waiting"])
+@pytest.mark.parametrize("case", WRONG)
+def test_what_is_wrong_is_one_line_and_the_next_run_works(case, waits):
+    (name, old, new), says, line = WRONG[case]
+    small = dict(SETTINGS, prompt="a ship", height=32, width=32, num_inference_steps=2)
+    with pytest.raises(run.Wrong) as wrong:
+        perform(made([edited("pipeline", name, old, new)], waits=waits), None, **small)
+    told = wrong.value
+    assert says in str(told) and "\n" not in str(told) and len(str(told)) < 900
+    assert (told.region, told.line) == (name, line)
+    assert perform(made(waits=waits), None, **small).size == (32, 32)
+
+
+def test_what_a_browser_that_cannot_wait_refuses():
+    for inside, line in (
+        ("list(map(lambda x: self.unet(x, t, prompt_embeds), [x]))[0]", LOOP),
+        ("sum(self.unet(x, t, prompt_embeds) for _ in [1])", LOOP),
+    ):
+        with pytest.raises(run.Wrong, match="in this browser a network cannot be called in a") as wrong:
+            perform(made([edited("pipeline", "denoise", GUIDED, inside)], waits=True), "pipe('a ship')")
+        assert (wrong.value.region, wrong.value.line) == ("denoise", line)
+
+
+def test_a_region_within_a_region():
+    changes = [dict(module="scheduler", region=name, code=region("scheduler", name)) for name in ("prediction", "step")]
+    for order in changes, changes[::-1]:
+        with pytest.raises(run.Wrong, match="lies within"):
+            made(order)
+    with pytest.raises(run.Wrong, match="there is no region nowhere"):
+        made([dict(module="pipeline", region="nowhere", code="")])
+
+
+@pytest.mark.parametrize("waits", [False, True], ids=["at once", "waiting"])
+def test_a_cell(waits, capsys):
+    """The notebooks' own first cell, and one with a loop of its own"""
+    given = made(waits=waits)
+    cell = "from sdscope import StableDiffusion\n\npipe = StableDiffusion.from_pretrained('postcard')\n"
+    assert perform(given, cell + "image = pipe('a ship', '', 32, 48, 2)\nprint(image.size)\nimage").size == (48, 32)
+    assert capsys.readouterr().out == "(48, 32)\n"
+    own = """
+from PIL import Image
+import torch
+
+def paint(text, times=3):
+    embeds = pipe.encode([text])
+    x = torch.randn(1, 4, 4, 4, generator=torch.Generator().manual_seed(seed))
+    for t in range(times):
+        x = x - 0.1 * pipe.unet(x, t, embeds)
+    return [pipe.decode(x) for _ in range(2)]
+
+[picture.size for (picture,) in paint("a ship")]"""
+    assert perform(made(waits=waits), own, seed=3) == [(32, 32)] * 2
+    with pytest.raises(run.Wrong, match='this page has one model, "postcard"'):
+        perform(made(waits=waits), "StableDiffusion.from_pretrained('sd21')")
+    with pytest.raises(run.Wrong, match="ZeroDivisionError") as wrong:
+        perform(made(waits=waits), "x = 1\n\nx / 0")
+    assert (wrong.value.region, wrong.value.line) == (None, 3)

@@ -6,7 +6,8 @@ import type { Change } from './types'
 /** A task as run.py has it. */
 export interface Asked {
   changes: Change[]
-  cell: string
+  /** null: the call of the pipe */
+  cell: string | null
   names: Record<string, unknown>
   info: ModelInfo
 }

@@ -11,7 +11,6 @@ const REGIONS: Record<string, string[]> = {
   scheduler: ['alphas', 'set_timesteps', 'step', 'prediction', 'add_noise'],
 }
 const PATIENCE = 1000 // ms that a run has to stop by itself; then its worker ends, and another is made
-const CALL = 'pipe(prompt, negative_prompt, height, width, num_inference_steps, guidance_scale, seed)'
 const DEFAULTS = { negative_prompt: '', seed: 42, num_inference_steps: 25, guidance_scale: 5, height: null, width: null }
 
 /** What is here in place of others, and what is as in the package: {run: text, torch: text, pipeline: text, …} */
@@ -94,11 +93,11 @@ export function openPython(useEngine = async (): Promise<Engine> => (await impor
   }
 }
 
-function asked({ changes, settings, cell = CALL }: Task, info: Asked['info']): Asked {
+function asked({ changes, settings, cell }: Task, info: Asked['info']): Asked {
   const names = { ...DEFAULTS, ...settings }
   // as the notebooks call them
   const others = { steps: names.num_inference_steps, guidance: names.guidance_scale, size: names.height, model: 'postcard' }
-  return { changes, cell, names: { ...others, ...names }, info }
+  return { changes, cell: cell ?? null, names: { ...others, ...names }, info }
 }
 
 function missing(error: Error): never {

@@ -1,7 +1,7 @@
 """Runs the pipeline with lines of it changed, and tells what is wrong with them by their own numbers.
 
     run = Run(sources, [dict(module="pipeline", region="denoise", code=...)], page)     # page: ask, tokens, info, seen
-    value = run.at_once("pipe(prompt, seed=seed)", dict(prompt="a ship", seed=1))       # Wrong: what is wrong
+    value = run.at_once("pipe(prompt, seed=seed)", dict(prompt="a ship", seed=1))      # Wrong: what is wrong
 
 Every run makes the modules anew, from the real sources and from the stand-ins beside this file: what one run does to
 them the next does not see.
@@ -37,6 +37,7 @@ PACKAGES = ("PIL", "sdscope", "sdscope.loading")
 BEHIND = ("js", "pyodide", "pyodide_js", "_pyodide", "_pyodide_core", "run", "waiting", "glue")  # what Python runs in
 ELSEWHERE = "or run it with `make talk`"
 CELL = "cell"
+CALL = "pipe(prompt, negative_prompt, height, width, num_inference_steps, guidance_scale, seed)"
 LONGEST = 100_000  # characters of a change
 
 
@@ -140,7 +141,9 @@ class Run:
     # ---------------------------------------------------------------- and run
 
     async def perform(self, cell, names):
-        """Runs the cell, in which these names, `pipe` and what belongs to it are known -> its last expression"""
+        """Runs the cell, in which these names, `pipe` and what belongs to it are known -> its last expression.
+        None: the call of the pipe, which nobody sees."""
+        self.has_cell, cell = cell is not None, CALL if cell is None else cell
         try:
             require(len(cell) <= LONGEST, f"this is {len(cell):,} characters long; at most {LONGEST:,} are run")
             self.codes, cells = self.code(cell)
@@ -197,7 +200,7 @@ class Run:
         if isinstance(error, SyntaxError):
             frames.append((error.filename, error.lineno or 1))
         for name, line in reversed(frames):
-            if name == CELL:
+            if name == CELL and self.has_cell:
                 return None, line
             for module, region in self.regions:
                 first, last = self.find(module, region)
@@ -222,9 +225,9 @@ def compiled(text, name):
 
 
 def returning(code):
-    """The functions that give something"""
+    """The functions that end with giving something"""
     try:
         functions = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.FunctionDef)]
     except SyntaxError:
         return set()
-    return {f.name for f in functions if any(isinstance(node, ast.Return) and node.value for node in ast.walk(f))}
+    return {f.name for f in functions if isinstance(f.body[-1], ast.Return) and f.body[-1].value}
