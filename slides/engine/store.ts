@@ -2,7 +2,7 @@
 
 import { EngineError } from './types'
 
-export interface Wanted {
+interface Wanted {
   url: string
   bytes: number
   sha256: string
