@@ -66,6 +66,9 @@ def run(tiny):
 
 def every_figure(pipe, t, image, rgb):
     small, many, shares = [image] * 3, torch.cat([s.latents for s in t.steps], 1), torch.eye(77)[:2]
+    each, leading, trailing = [image] * STEPS, [751, 501, 251, 1], [999, 749, 499, 249]
+    ratios = {0.5: [1, 1.5, 2, 2], 1: [1] * STEPS, 2: [1, 0.3, 0.2, 0.1]}
+    raced, far = dict.fromkeys("abcde", {5: image, 9: image}), dict.fromkeys("abcde", {5: 9.5, 9: 1})
     pipe.scheduler.set_timesteps(STEPS)
     return {
         "token_strip": figures.token_strip(t.tokens.cond[0]),
@@ -76,27 +79,27 @@ def every_figure(pipe, t, image, rgb):
         "channels": figures.channels({"title": t.latents[0]}, rgb),
         "difference": figures.channels({"one": t.latents[0], "two": t.steps[0].latents[0]}, rgb, difference=True),
         "one_place": figures.one_place(image, t.latents[0]),
-        "gallery": figures.gallery([[rgb(t.latents[0])] * 3, small], top="abc", left="xy", smooth=[False, True], scale=[0.5, 1]),
+        "gallery": figures.gallery([[rgb(t.latents[0])] * 3, small], "abc", "xy", smooth=[False, True], scale=[0.5, 1]),
         "sizes": figures.sizes([image, image.resize((96, 64))], ["64 × 64", "96 × 64"]),
         "latents_movie": figures.latents_movie(t, rgb),
         "decoded_movie": figures.decoded_movie(pipe.decode(torch.cat([s.latents for s in t.steps] + [t.latents])), t),
-        "strip": figures.strip(t.steps, rgb, [image] * STEPS),
+        "strip": figures.strip(t.steps, rgb, each),
         "alphas": figures.alphas(pipe.scheduler, STEPS),
         "ddim_step": figures.ddim_step(pipe.scheduler, t.steps[1], rgb),
         "attention_words": figures.attention_words(t, image, ["a", "ship"]),
         "attention_steps": figures.attention_steps(t, t.steps[:2], [image] * 2, ["a", "ship"]),
-        "attention_movie": figures.attention_movie(t, [image] * STEPS, ["ship"]),
-        "predictions": figures.predictions(t, rgb, {k: [image] * STEPS for k in ("noise_uncond", "noise_cond", "noise")}),
-        "x0_movie": figures.x0_movie([image] * STEPS, t),
+        "attention_movie": figures.attention_movie(t, each, ["ship"]),
+        "predictions": figures.predictions(t, rgb, dict.fromkeys(["noise_uncond", "noise_cond", "noise"], each)),
+        "x0_movie": figures.x0_movie(each, t),
         "timetable": figures.timetable(pipe.scheduler, STEPS, {s.t: rgb(s.latents[0]) for s in t.steps}),
-        "trials": figures.trials({"title": dict(right=image, wrong=image), "other": dict(wrong=image)}, "right", 2, 400),
-        "spacings": figures.spacings({"leading": ([751, 501, 251, 1], image), "trailing": ([999, 749, 499, 249], image)}),
-        "ratio_noise": figures.ratio_noise(pipe.scheduler, {0.5: [1, 1.5, 2, 2], 1.0: [1] * STEPS, 2.0: [1, 0.3, 0.2, 0.1]}),
-        "race": figures.race({name: {5: image, 9: image} for name in "abcde"}, {name: {5: 9.5, 9: 1} for name in "abcde"}, "all"),
+        "trials": figures.trials({"title": dict(right=image, wrong=image), "a": dict(wrong=image)}, "right", 2, 400),
+        "spacings": figures.spacings({"leading": (leading, image), "trailing": (trailing, image)}),
+        "ratio_noise": figures.ratio_noise(pipe.scheduler, ratios),
+        "race": figures.race(raced, far, "all"),
         "unet_ledger": figures.unet_ledger(t),
         "line_by_line": figures.line_by_line({"x": many, "f(x)": many.flatten(2).mT}, (8, 8)),
         "places": figures.places(image, [(0, 0), (7, 7)], torch.eye(8).expand(2, 8, 8), shares, t.tokens.cond[0]),
-        "features": figures.features(t.steps, small, {"mid": torch.cat([s.latents for s in t.steps])}, [image] * STEPS),
+        "features": figures.features(t.steps, small, {"mid": torch.cat([s.latents for s in t.steps])}, each),
         "album": figures.album(small, "abc", "xyz", [0, 1.5, 80]),
         "hundred": figures.hundred([image] * 100, image),
         "decoder_stages": figures.decoder_stages(t, rgb(t.latents[0]), image),

@@ -89,7 +89,8 @@ def attention(n):
 
 
 @formula(
-    r"\hat\epsilon \;=\; \epsilon_{\text{uncond}} \;+\; g \,\bigl(\epsilon_{\text{cond}} - \epsilon_{\text{uncond}}\bigr)"
+    r"\hat\epsilon \;=\; \epsilon_{\text{uncond}}"
+    r" \;+\; g \,\bigl(\epsilon_{\text{cond}} - \epsilon_{\text{uncond}}\bigr)"
 )
 def guidance(n):
     """What the loop hands to the scheduler, of a UNet that answers with what it was told"""

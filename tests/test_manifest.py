@@ -126,18 +126,20 @@ def cell(source, *tags, outputs=()):
 
 
 def test_excerpts_are_source_and_text_only(tmp_path):
+    written = [
+        new_output("stream", name="stdout", text="\x1b[31mTrue\x1b[0m\n"),
+        new_output("stream", name="stderr", text="a warning\n"),
+        new_output("execute_result", data={"text/plain": "'<b>'"}),
+    ]
+    drawn = [new_output("execute_result", data={"text/plain": "<Plot>", "text/html": "<img>"})]
     notebook = new_notebook(
         cells=[
             new_markdown_cell("# title"),
             cell("untagged = 1"),
-            cell("print(1 < 2)\n'<b>'", "both", outputs=[
-                new_output("stream", name="stdout", text="\x1b[31mTrue\x1b[0m\n"),
-                new_output("stream", name="stderr", text="a warning\n"),
-                new_output("execute_result", data={"text/plain": "'<b>'"}),
-            ]),
-            cell("picture", "picture", outputs=[new_output("execute_result", data={"text/plain": "<Plot>", "text/html": "<img>"})]),
+            cell("print(1 < 2)\n'<b>'", "both", outputs=written),
+            cell("picture", "picture", outputs=drawn),
         ]
-    )  # fmt: skip
+    )
     excerpts.write(notebook, tmp_path / "nb")
     found = {p.name: p.read_text() for p in (tmp_path / "nb").iterdir()}
     assert set(found) == {"both.py", "both.txt", "both.html", "picture.py", "picture.html"}
@@ -162,7 +164,8 @@ def test_the_html_of_an_excerpt_says_the_same_as_its_text(tmp_path):
 
 
 def test_code_lines_leave_out_what_is_not_code():
-    source = '"""Doc\nstring."""\n\n# comment\nimport os  # counts\n\ndef f():\n    """Doc."""\n    return """not\na docstring"""\n'
+    source = '"""Doc\nstring."""\n\n# comment\nimport os  # counts\n\n'
+    source += 'def f():\n    """Doc."""\n    return """not\na docstring"""\n'
     assert facts.code_lines(source) == 4
 
 

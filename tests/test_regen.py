@@ -198,16 +198,12 @@ def test_stopped_half_way_it_leaves_the_last_state_and_goes_on(tmp_path, make, s
     make()
     before = files(tmp_path)
     notebook(tmp_path, "01_a", f"# two\n{TWO}")
-    notebook(
-        tmp_path,
-        "02_b",
-        "open('../pid', 'w').write(str(os.getpid()))\nwhile not os.path.exists('../go'):\n    import time; time.sleep(0.1)",
-    )
-    code = "from sdscope.publish import make as notebooks; notebooks.unchanging = lambda parameters: repr(parameters).encode()\n"
+    until = "while not os.path.exists('../go'):\n    import time; time.sleep(0.1)"
+    notebook(tmp_path, "02_b", f"open('../pid', 'w').write(str(os.getpid()))\n{until}")
+    code = "from sdscope.publish import make; make.unchanging = lambda parameters: repr(parameters).encode()\n"
     code += "from sdscope.cli import main; main()"
-    heard = lambda: signal.signal(
-        signal.SIGINT, signal.SIG_DFL
-    )  # a shell's background job ignores Ctrl-C, and so would its children
+    # a shell's background job ignores Ctrl-C, and so would its children
+    heard = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
     command = subprocess.Popen(
         [sys.executable, "-c", code, "figures", "--jobs", "2"],
         cwd=tmp_path,
@@ -258,10 +254,8 @@ def test_killed_while_the_folders_are_exchanged(tmp_path, make):
     notebook(tmp_path, "01_a", f"# one\n{ONE}")
     make()
     before = files(tmp_path)
-    room = (
-        tmp_path
-        / f".sdscope-{subprocess.check_output(['sh', '-c', 'echo $$'], text=True).strip()}-12345678-{socket.gethostname()}"
-    )
+    gone = subprocess.check_output(["sh", "-c", "echo $$"], text=True).strip()
+    room = tmp_path / f".sdscope-{gone}-12345678-{socket.gethostname()}"
     (room / "old").mkdir(parents=True)
     (tmp_path / "public").rename(room / "old" / "public")
     notebook(tmp_path, "01_a", "1 / 0")
@@ -389,9 +383,12 @@ def test_a_run_is_shared_by_notebooks_at_the_same_time(tmp_path, make, lines, ti
     for name in ("01_a", "02_b"):
         notebook(
             tmp_path, name,
-            f'from sdscope import StableDiffusion, figures\nfrom sdscope.publish import saver\nmodel, steps, guidance, size = "{tiny_folder}", 2, 5.0, None',
-            'settings = dict(prompt="a", negative_prompt="", seed=seed, steps=steps, guidance=guidance, size=size, model=model)',
-            'pipe = StableDiffusion.from_pretrained(model, device="cpu")\nrun, save = figures.Runs(pipe), saver(NAME, **settings)\nt = run("a", seed, steps, guidance)',
+            "from sdscope import StableDiffusion, figures\nfrom sdscope.publish import saver",
+            f'model, steps, guidance = "{tiny_folder}", 2, 5.0',
+            "settings = dict(seed=seed, steps=steps, guidance=guidance, size=None, model=model)",
+            'pipe = StableDiffusion.from_pretrained(model, device="cpu")',
+            'run, save = figures.Runs(pipe), saver(NAME, prompt="a", negative_prompt="", **settings)',
+            't = run("a", seed, steps, guidance)',
             f'# ship{name}\nfig = figures.Picture(t.pictures[0])\nsave(fig, "ship{name}.png", alt="a")',
         )  # fmt: skip
     make(jobs=2)

@@ -149,7 +149,8 @@ class Fit(nn.Module):
         super().__init__()
         self.conv, self.linear = nn.Conv2d(1, 4, 3), nn.Linear(16, 1)
     def forward(self, x, noise):
-        return (self.linear(torch.tanh(self.conv(x + 0.1 * noise)).flatten(1)) - x.mean(dim=(1, 2, 3))[:, None]).pow(2).mean()
+        found = self.linear(torch.tanh(self.conv(x + 0.1 * noise)).flatten(1))
+        return (found - x.mean(dim=(1, 2, 3))[:, None]).pow(2).mean()
 def batch(rng, done):
     return [torch.from_numpy(rng.standard_normal((4, 1, 4, 4), dtype="float32")), torch.randn(4, 1, 4, 4)]
 Run(Path(sys.argv[1]), Fit(), Length(100, 4, 5e-2)).go(batch)

@@ -82,10 +82,8 @@ def main():
         tables = dict(zip(measure, OUT.read_text().split("\n## ")[1:])) if args.only else {}
         for part in args.only or measure:
             weights = "random weights" if part == "step" else f"Postcard's weights `{weights_sha256(folder)}`"
-            table, load = (
-                measure[part](),
-                os.getloadavg()[1],
-            )  # how many wanted to compute: a machine of one's own has one
+            # load: how many wanted to compute; a machine of one's own has one
+            table, load = measure[part](), os.getloadavg()[1]
             tables[part] = f"{table}\nMeasured {told}, {name}; load {load:.0f}; {weights}.\n"
             print(f"\n## {tables[part]}", flush=True)
     files.write(OUT, "\n## ".join([HEAD, *(tables[part] for part in measure)]))
@@ -158,8 +156,9 @@ def step(pare, rounds=4):
     adds, (_, cpu) = multiply_adds(config, latents, t, words), np.array(times["bare"]).T
     low, middle, high = quartiles(adds / cpu / (SIDE**3 / peak_cpu))
     note = (
-        f"{adds / 1e9:.0f} billion multiply-adds: for its CPU time, the bare UNet reaches {middle:.0%} ({low:.0%} to {high:.0%}) "
-        f"of a {SIDE} x {SIDE} matrix product ({2e-9 * SIDE**3 / min(peak):.1f} GFLOP/s at best)."
+        f"{adds / 1e9:.0f} billion multiply-adds: for its CPU time, the bare UNet reaches {middle:.0%} "
+        f"({low:.0%} to {high:.0%}) of a {SIDE} x {SIDE} matrix product "
+        f"({2e-9 * SIDE**3 / min(peak):.1f} GFLOP/s at best)."
     )
     shape = " x ".join(map(str, latents.shape))
     return section(f"A step of Stable Diffusion 2's UNet, {shape}, random weights", rows, [note])

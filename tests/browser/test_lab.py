@@ -23,7 +23,10 @@ def paint(page, prompt, steps=4):
 
 def pixels(page, selector):
     return page.evaluate(
-        "selector => { const c = document.querySelector(selector); return [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data] }",
+        """selector => {
+          const { width, height } = document.querySelector(selector)
+          return [...document.querySelector(selector).getContext('2d').getImageData(0, 0, width, height).data]
+        }""",
         selector,
     )
 
@@ -169,8 +172,5 @@ def test_experiments_run_in_the_chapters(deck, component, button, picture):
     assert deck.page.locator(f"#slide-content {picture}").count() == 0
     deck.page.get_by_role("button", name=button).click()
     deck.page.wait_for_selector(f"#slide-content {picture}", timeout=WAIT)
-    deck.page.wait_for_function(
-        "() => [...document.querySelectorAll('#slide-content .live')].some(e => e.innerText.includes('Painted in this page'))",
-        timeout=WAIT,
-    )
+    deck.page.wait_for_selector("#slide-content .live:has-text('Painted in this page')", timeout=WAIT)
     assert looked(deck.page) == [] and violations(deck.page) == [] and deck.take_problems() == []

@@ -32,15 +32,18 @@ def test_the_talk_fits_its_time(walked):
 
 def test_the_look_finds_what_is_wrong(deck):
     """Each fault planted on an empty page is found, and what is right is not called wrong."""
-    deck.page.set_content("""<style>body { margin: 0 } p { position: absolute; margin: 0; font-size: 16px; white-space: nowrap }</style>
+    deck.page.set_content("""
+        <style>body { margin: 0 } p { position: absolute; margin: 0; font-size: 16px; white-space: nowrap }</style>
         <div id="slide-content" style="position: relative; width: 980px; height: 552px">
         <p style="left: 50px; top: 10px">all is well</p> <p style="left: 950px; top: 50px">far too far</p>
-        <p style="left: 50px; top: 100px; font-size: 12px">tiny</p> <p style="left: 50px; top: 150px; scale: 0.5">shrunk</p>
+        <p style="left: 50px; top: 100px; font-size: 12px">tiny</p>
+        <p style="left: 50px; top: 150px; scale: 0.5">shrunk</p>
         <p style="left: 50px; top: 200px">over</p> <p style="left: 52px; top: 201px">and under</p>
         <p style="left: 50px; top: 250px; width: 50px; overflow: hidden">cut off at its edge</p>
         <p style="left: 50px; top: 300px"><img src="data:," alt="gone"></p>
         <p style="left: 50px; top: 350px"><img src="data:image/gif;base64,R0lGODlhAQABAAAAACwAAAAAAQABAAA="></p>
-        <p style="left: 40px; top: 480px"><img src="data:image/gif;base64,R0lGODlhAQABAAAAACwAAAAAAQABAAA=" alt="low" width="60" height="60"></p>
+        <p style="left: 40px; top: 480px">
+          <img src="data:image/gif;base64,R0lGODlhAQABAAAAACwAAAAAAQABAAA=" alt="low" width="60" height="60"></p>
         <footer class="foot"><p class="page" style="left: 50px; top: 500px">7</p></footer>
         <p style="left: 50px; top: 400px; display: none; font-size: 1px">not shown</p></div>""")
     found = "\n".join(looked(deck.page))

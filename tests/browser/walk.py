@@ -14,11 +14,15 @@ AXE = (ROOT / "node_modules/axe-core/axe.min.js").read_text()
 LEVELS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
 RUN_AXE = f"axe.run(document, {{ runOnly: {LEVELS} }}).then(found => found.violations)"
 # What never stands still of its own accord: pictures are known by their files, the rest by what it does.
-STIRS = """() => [
-    ...[...document.querySelectorAll('#slide-content img')].filter(e => e.checkVisibility()).map(e => e.currentSrc.split('/').at(-1)),
-    ...document.getAnimations().filter(a => a.playState === 'running').map(a => `an animation of ${a.effect.target?.className}`),
-    ...[...document.querySelectorAll('#slide-content :is(video, animate, animateTransform, [aria-label=Pause])')].map(e => e.outerHTML.slice(0, 60)),
-]"""
+STIRS = """() => {
+    const all = selector => [...document.querySelectorAll(`#slide-content ${selector}`)]
+    const running = document.getAnimations().filter(a => a.playState === 'running')
+    return [
+        ...all('img').filter(e => e.checkVisibility()).map(e => e.currentSrc.split('/').at(-1)),
+        ...running.map(a => `an animation of ${a.effect.target?.className}`),
+        ...all(':is(video, animate, animateTransform, [aria-label=Pause])').map(e => e.outerHTML.slice(0, 60)),
+    ]
+}"""
 SMALLEST_TEXT = 14  # px on the canvas; formulas have smaller parts of their own
 
 
