@@ -1,5 +1,6 @@
 # make talk           the deck, served at http://localhost:3030 (another port: make talk PORT=3031)
 # make build          the deck as static files in dist/, for any host under any path
+# make slides         the slides while they are edited: what is saved is seen; on the figures that are there
 # make pdf            the deck as .build/slides.pdf, each slide after its last click
 # make figures        the notebooks: figures into public/, excerpts into embed/
 # make check          the notebooks again: do they give the same?
@@ -19,7 +20,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: talk build pdf figures check test bench shots contact-sheet looks recording sources clean help
+.PHONY: talk slides build pdf figures check test bench shots contact-sheet looks recording sources clean help figures-there
 
 PORT ?= 3030
 FITS   := import ensurepip, sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
@@ -44,6 +45,16 @@ help:
 
 talk: $(BUILT)
 	@.venv/bin/python tools/serve.py dist --port $(PORT)
+
+# Neither runs a notebook nor builds.
+slides: figures-there $(MODULES) | $(NODE)
+	@! (: </dev/tcp/localhost/$(PORT)) 2>/dev/null || { \
+	  echo "Port $(PORT) is in use. Stop what listens there, or take another: make slides PORT=$$(($(PORT) + 1))"; exit 2; }
+	@PATH="$(CURDIR)/.venv/bin:$$PATH" node node_modules/.bin/slidev slides.en.md --port $(PORT)
+
+figures-there:
+	@[ -f public/manifest.json ] && compgen -G 'embed/*/' >/dev/null || { \
+	  echo "The slides have no figures yet. \`make figures\` makes them (some minutes); then again: make slides"; exit 2; }
 
 build: $(BUILT)
 	@echo "dist/ is up to date: $$(du -sh dist | cut -f1)"

@@ -1,6 +1,7 @@
 import { execFileSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { readFileSync, readdirSync } from 'node:fs'
+import { resolve } from 'node:path'
 import type { Plugin } from 'vite'
 import { defineConfig } from 'vite'
 
@@ -85,12 +86,29 @@ const serviceWorker: Plugin = {
   },
 }
 
+// `make slides`: a slide is shown anew when a file changes that it shows. Slidev itself forgets them when a page is saved.
+const editing: Plugin = {
+  name: 'editing',
+  apply: 'serve',
+  enforce: 'pre',
+  transform(page, id) {
+    if (/__slidev_\d+\.md$/.test(id))
+      for (const [, path] of page.matchAll(/^<<< @\/([^#\s]+)/gm))
+        this.addWatchFile(resolve(path))
+  },
+  // At every load Vite advises against importing from public/, as slides/components/made.ts does.
+  configureServer({ config: { logger } }) {
+    const { warn } = logger
+    logger.warn = (text, options) => text.includes('cannot be imported from JavaScript') || warn(text, options)
+  },
+}
+
 // With these the model may use several threads. tools/serve.py sends them too; a host that does not leaves it one.
 const isolation = { 'Cross-Origin-Opener-Policy': 'same-origin', 'Cross-Origin-Embedder-Policy': 'require-corp' }
 
 export default defineConfig({
   define: { __COMMIT__: JSON.stringify(commit()), __REGIONS__: JSON.stringify(regions()), __ORT__: JSON.stringify(RUNTIMES), __PYODIDE__: JSON.stringify(pyodide) },
-  plugins: [securityPolicy, python, serviceWorker],
+  plugins: [securityPolicy, python, serviceWorker, editing],
   server: { headers: isolation },
   preview: { headers: isolation },
   worker: { format: 'es' },
