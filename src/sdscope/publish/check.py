@@ -39,7 +39,7 @@ class Difference(NamedTuple):
 def check(
     root: Path, only=(), out: Path | None = None, parameters: dict | None = None, jobs=None, say=print
 ) -> list[Difference]:
-    """Execute notebooks, with nothing kept from earlier runs; see `make` in notebooks.py."""
+    """Execute notebooks, with nothing kept from earlier runs; see `make` in make.py."""
     out = out or root
     if not manifest.read(out / "public"):
         raise SdscopeError(f"nothing to check in {out / 'public'}: make the figures first (sdscope figures)")
