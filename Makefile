@@ -28,7 +28,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do $$p -c "
 
 PACKAGE   := $(shell find src/sdscope -type f -not -path '*/__pycache__/*' -not -name '*.md')
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
-DECK      := slides.en.md vite.config.ts public/favicon.svg $(shell find slides -type f)
+DECK      := slides.en.md vite.config.ts public/favicon.svg $(shell find slides -type f -not -name README.md)
 
 # What stands for each part being done.
 INSTALLED := .venv/.installed

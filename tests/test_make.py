@@ -79,7 +79,7 @@ def test_what_is_saved_is_served(editing):
         [*SLIDES, f"PORT={port}"], cwd=editing, stdin=terminal, stdout=subprocess.DEVNULL, start_new_session=True
     )
 
-    def served(text, seconds=60):
+    def served(text, seconds=120):
         end, address = time.monotonic() + seconds, f"http://localhost:{port}/slides.en.md__slidev_1.md?import"
         while time.monotonic() < end and running.poll() is None:
             try:
