@@ -4,12 +4,11 @@ The networks are small functions drawn at random, computed by torch for both; so
 """
 
 import asyncio
-import importlib.util
 import inspect
 import json
 import sys
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -34,9 +33,8 @@ WORST = {}  # of each region, beside the largest number
 
 def module(name):
     """A file of slides/python/, which is on no path: there it would be taken for torch"""
-    spec = importlib.util.spec_from_file_location(name, HERE / f"{name}.py")
-    found = sys.modules[name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(found)
+    found = sys.modules[name] = ModuleType(name)
+    exec(compile((HERE / f"{name}.py").read_text(), HERE / f"{name}.py", "exec"), vars(found))
     return found
 
 

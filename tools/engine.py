@@ -1,4 +1,5 @@
-"""The engine and nothing else on a page of its own, tests/browser/engine, for its tests and for `make bench`."""
+"""The engine and nothing else on a page of its own, tests/browser/engine, for its tests and for `make bench`;
+and tests/browser/python, on which the page's Python is with it."""
 
 import subprocess
 import sys
@@ -7,9 +8,9 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 
 
-def build(folder):
+def build(folder, page="engine"):
     """The page into a folder, built as the deck is"""
-    vite = [ROOT / "node_modules/.bin/vite", "build", "tests/browser/engine", "--config", "vite.config.ts"]
+    vite = [ROOT / "node_modules/.bin/vite", "build", f"tests/browser/{page}", "--config", "vite.config.ts"]
     options = ["--base", "./", "--outDir", folder, "--logLevel", "error"]
     subprocess.run([ROOT / ".venv/bin/node", *vite, *options], cwd=ROOT, check=True, stdout=sys.stderr)
 

@@ -186,6 +186,8 @@ class Run:
             text = f"{type(error).__name__}: {error.msg}"
         elif type(error).__name__ == "SdscopeError":
             text = str(error)
+        elif type(error).__name__ == "JsException":  # of the engine
+            text = str(error).removeprefix("Error: ")
         elif isinstance(error, MemoryError):
             text = "there is no memory left for this"
         if "None" in text and (names := set().union(*self.regions.values())):

@@ -1,27 +1,41 @@
-// The page's Python and its engine within reach of the test.
+// The page's Python and its engine within reach of the test, with answers as plain numbers.
 import { openEngine } from '../../../slides/engine/engine'
 import { openPython } from '../../../slides/python/page'
 
 const engine = openEngine()
 const python = openPython(async () => (await engine.load(), engine))
+const largest = (a: number[], b: number[]) => a.reduce((most, value, i) => Math.max(most, Math.abs(value - b[i])), 0)
 
-/** A run as plain numbers: what came of it, what was told meanwhile. */
+/** What came of a run and what was told meanwhile. `stopAfter`: ms from when it runs. */
 async function run(task: any, stopAfter?: number) {
   const steps: any[] = []
   const printed: string[] = []
-  const start = performance.now()
-  const running = python.run({ changes: [], settings: { prompt: 'a ship' }, ...task }, { onStep: step => steps.push(step), onPrint: text => printed.push(text) })
-  if (stopAfter !== undefined)
-    setTimeout(running.stop, stopAfter)
-  const told = { steps: steps as any, printed }
+  let stopped = 0
+  const stop = () => setTimeout(() => (stopped = performance.now(), running.stop()), stopAfter)
+  const running = python.run({ changes: [], ...task, settings: { prompt: 'a ship', height: 64, width: 64, num_inference_steps: 2, ...task.settings } }, {
+    onStep: step => steps.push(step),
+    onPrint: text => printed.push(text),
+    onState: text => text === 'running' && stopAfter !== undefined && stop(),
+  })
   try {
     const { picture, ...rest } = await running.finished
-    return { ...told, ...rest, calls: rest.steps, steps: steps.map(({ latents, t, picture }) => ({ t, latents: [...latents.data], picture: !!picture })), pixels: picture && [...picture.data] }
+    return { ...rest, printed, calls: rest.steps, steps: steps.map(step => step.picture !== null), size: picture && [picture.width, picture.height], pixels: picture && [...picture.data] }
   }
   catch (failure: any) {
     const { kind, message, region, line } = failure
-    return { ...told, steps: steps.length, failure: { kind, message, region, line }, seconds: (performance.now() - start) / 1000 }
+    return { kind, message, region, line, printed, steps: steps.length, ended: (performance.now() - stopped) / 1000 }
   }
 }
 
-Object.assign(window, { engine, python, run })
+/** The same settings through Python and through the engine's own loop: the largest difference of the latents, and both pictures. */
+async function both({ prompt, negative_prompt, seed, num_inference_steps: steps, guidance_scale: guidance, height, width }: any) {
+  const mine: any[] = []
+  const theirs: any[] = []
+  const settings = { prompt, negative_prompt, seed, num_inference_steps: steps, guidance_scale: guidance, height, width }
+  const { picture, seconds, pythonSeconds } = await python.run({ changes: [], settings }, { onStep: step => mine.push(step) }).finished
+  const result = await engine.paint({ prompt, negativePrompt: negative_prompt, seed, steps, guidance, height, width }, { onStep: step => theirs.push(step) }).finished
+  const far = (name: string, other: string) => Math.max(...mine.map((step, i) => largest(step[name].data, theirs[i][other].data)))
+  return { count: [mine.length, theirs.length], latents: far('latents', 'latents'), x0: far('pred_x0', 'x0'), mine: [...picture!.data], theirs: [...result!.image.data], seconds, pythonSeconds }
+}
+
+Object.assign(window, { openEngine, engine, python, run, both })
