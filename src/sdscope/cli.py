@@ -1,11 +1,12 @@
 """The command line: sdscope generate "a prompt" -o picture.png"""
 
 import importlib
+import io
 import json
 import secrets
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from typer import Option
@@ -63,7 +64,7 @@ def generate(
     seed = secrets.randbelow(2**32) if seed is None else seed
     pipe = StableDiffusion.from_pretrained(model, dtype=dtype, offline=offline)
     callback = progress if sys.stderr.isatty() else None
-    image = pipe(prompt, negative_prompt, height, width, steps, guidance_scale, seed, callback)
+    image: Any = pipe(prompt, negative_prompt, height, width, steps, guidance_scale, seed, callback)  # one prompt
     with files.writing(output) as part:
         image.save(part)
     print(f"{output} (seed {seed})")
@@ -103,8 +104,8 @@ def print_shapes(model, ledgers):
         title = f"{escape(model)}: {titles[part]}"
         table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
         for name, width in ("block", 22), ("shape", 20), ("parameters", 11), ("multiply-adds", 13):
-            justify = "left" if name in ("block", "shape") else "right"
-            table.add_column(name, min_width=width, justify=justify, no_wrap=True)
+            left = name in ("block", "shape")
+            table.add_column(name, min_width=width, justify="left" if left else "right", no_wrap=True)
         block = ""
         for name, depth, shape, *counts in rows:
             block = block if depth else name
@@ -303,7 +304,8 @@ def check_picture(path, *sides):
 
 def main():
     """What the user can put right is one line and exit status 2, never a traceback."""
-    sys.stdout.reconfigure(errors="backslashreplace")  # a terminal may lack letters that a file's name has
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal may lack letters that a file's name has
     try:
         sys.exit(app(standalone_mode=False))
     except KeyboardInterrupt:

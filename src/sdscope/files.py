@@ -105,8 +105,8 @@ def room_beside(path, parents):
         if parents and not target.parent.exists():
             target.parent.mkdir(parents=True, exist_ok=True)
         sweep(target.parent)
-        place = dict(prefix=f".sdscope-{os.getpid()}-", suffix=f"-{socket.gethostname()}", dir=target.parent)
-        room = Path(tempfile.mkdtemp(**place))
+        prefix, suffix = f".sdscope-{os.getpid()}-", f"-{socket.gethostname()}"
+        room = Path(tempfile.mkdtemp(suffix, prefix, target.parent))
         try:
             yield room, target
         finally:

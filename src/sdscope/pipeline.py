@@ -7,17 +7,26 @@ Four steps: encode_prompt, get_latents, denoise, decode (Rombach et al., arXiv:2
 diffusers' pipelines/stable_diffusion/pipeline_stable_diffusion.py: same seed, same picture.
 """
 
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
 import torch
 from PIL import Image
+from torch import Tensor
 
 from .inputs import as_generators, as_lists, check, check_latents, check_run, check_size, check_texts
 from .loading.checkpoint import check_settings, find_model, load_module, load_scheduler, load_text
 from .loading.devices import pick_device, pick_dtype, warn_if_slow
 from .loading.settings import factor, own_size, repaired
 from .scheduler import DDIM
-from .steps import check_picture, one_at_a_time, report, step_options
+from .steps import Callback, Scheduler, check_picture, one_at_a_time, report, step_options
 from .unet import UNet2DConditionModel
 from .vae import AutoencoderKL
+
+if TYPE_CHECKING:  # transformers takes seconds to import
+    from transformers import CLIPTextModel, CLIPTokenizer
 
 
 class StableDiffusion:
@@ -41,7 +50,11 @@ class StableDiffusion:
     neither the tokenizer nor the scheduler.
     """
 
-    def __init__(self, tokenizer, text_encoder, unet, vae, scheduler):
+    # broken by hand from here on, to be as wide as a slide
+    # fmt: off
+
+    def __init__(self, tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel,
+                 unet: UNet2DConditionModel, vae: AutoencoderKL, scheduler: Scheduler):
         self.tokenizer, self.text_encoder = tokenizer, text_encoder
         self.unet, self.vae, self.scheduler = unet, vae, repaired(scheduler)
         self.factor = factor(vae.config)  # 8 pixels a latent, each way
@@ -49,13 +62,11 @@ class StableDiffusion:
         self.sides = own_size(unet.config, vae.config)
         self.size = self.sides[0]
 
-    # from here on lines are broken by hand, to be as wide as a slide
-    # fmt: off
-
     # region from_pretrained
     @classmethod
-    def from_pretrained(cls, model="postcard", device="auto", dtype="auto", offline=False,
-                        scheduler=None):
+    def from_pretrained(cls, model: str | Path = "postcard", device: str | torch.device = "auto",
+                        dtype: str | torch.dtype = "auto", offline: bool = False,
+                        scheduler: Scheduler | None = None) -> Self:
         """model: a short name, a folder, or an id on the Hugging Face hub"""
         asked, device = device, pick_device(device)
         dtype = pick_dtype(dtype, device)
@@ -71,11 +82,14 @@ class StableDiffusion:
 
     # region call
     @one_at_a_time
-    def __call__(self, prompt, negative_prompt="", height=None, width=None,
-                 num_inference_steps=25, guidance_scale=5.0, seed=None, callback=None):
+    def __call__(self, prompt: str | list[str], negative_prompt: str | list[str] = "",
+                 height: int | None = None, width: int | None = None,
+                 num_inference_steps: int = 25, guidance_scale: float = 5.0,
+                 seed: int | list[int] | None = None, callback: Callback | None = None,
+                 ) -> Image.Image | list[Image.Image]:
         """A prompt -> a picture; a list of prompts -> a list of pictures"""
         prompts, negatives = as_lists(prompt, negative_prompt)
-        height, width = (s if side is None else side for s, side in zip(self.sides, (height, width)))
+        height, width = (own if x is None else x for own, x in zip(self.sides, (height, width)))
         check(self, prompts, negatives, height, width, num_inference_steps, guidance_scale)
         generators = as_generators(seed, len(prompts))
 
@@ -90,7 +104,8 @@ class StableDiffusion:
 
     # region encode_prompt
     @torch.no_grad()
-    def encode_prompt(self, prompts, negative_prompts, guidance):
+    def encode_prompt(self, prompts: list[str], negative_prompts: list[str],
+                      guidance: bool) -> Tensor:
         """B prompts -> (2B, 77, D): of the negative prompts, then of the prompts.
         Without guidance (B, 77, D), of the prompts alone."""
         prompt_embeds = self.encode(prompts)
@@ -98,18 +113,16 @@ class StableDiffusion:
             return prompt_embeds
         return torch.cat([self.encode(negative_prompts), prompt_embeds])
 
-    def encode(self, texts):
+    def encode(self, texts: list[str]) -> Tensor:
         """B texts -> (B, 77, D). Always 77 tokens: start, pieces of words, end, padding."""
         check_texts(self.tokenizer, texts)
-        length = self.tokenizer.model_max_length
-        tokens = self.tokenizer(
-            texts, padding="max_length", max_length=length, truncation=True, return_tensors="pt"
-        )
+        tokens = self.tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt")
         return self.text_encoder(tokens.input_ids.to(self.text_encoder.device))[0]
         # endregion encode_prompt
 
     # region get_latents
-    def get_latents(self, batch, height, width, seed=None):
+    def get_latents(self, batch: int, height: int, width: int,
+                    seed: int | list | None = None) -> Tensor:
         """Noise (B, 4, height / 8, width / 8). A list of B seeds, or one: seed, seed + 1, ...
         Or a list of generators, from which denoise can go on drawing."""
         check_size(self, height, width)
@@ -124,8 +137,9 @@ class StableDiffusion:
     # region denoise
     @torch.no_grad()
     @one_at_a_time
-    def denoise(self, latents, prompt_embeds, num_inference_steps=25, guidance_scale=5.0,
-                callback=None, generators=None):
+    def denoise(self, latents: Tensor, prompt_embeds: Tensor, num_inference_steps: int = 25,
+                guidance_scale: float = 5.0, callback: Callback | None = None,
+                generators: list[torch.Generator] | None = None) -> Tensor:
         """Noise -> latents of a picture, (B, 4, h, w). The callback gets one dict a step."""
         check_run(self.scheduler, latents, prompt_embeds, num_inference_steps, guidance_scale)
         self.scheduler.set_timesteps(int(num_inference_steps))
@@ -148,7 +162,7 @@ class StableDiffusion:
 
     # region decode
     @torch.no_grad()
-    def decode(self, latents):
+    def decode(self, latents: Tensor) -> list[Image.Image]:
         """Latents (B, 4, h, w) -> a list of B pictures, 8 times as high and wide"""
         check_latents(latents)
         x = self.vae.decode(latents / self.vae.config.scaling_factor)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from .inputs import Unset, check_times
 from .loading.settings import SCHEDULER, checked
@@ -29,8 +30,8 @@ DEFAULTS = dict(  # Stable Diffusion 1.5; a model's scheduler_config.json says w
 class DDIMStep(NamedTuple):
     """x_(t-1), and the x_0 it aims at"""
 
-    prev_sample: torch.Tensor
-    pred_original_sample: torch.Tensor
+    prev_sample: Tensor
+    pred_original_sample: Tensor
 
 
 class DDIM:
@@ -40,7 +41,7 @@ class DDIM:
     stride = Unset("call set_timesteps before the first step")  # from one time to the next
 
     # region alphas
-    def __init__(self, config):
+    def __init__(self, config: dict):
         c = self.config = checked(SCHEDULER, DEFAULTS | config)
         betas = torch.linspace(c.beta_start**0.5, c.beta_end**0.5, c.num_train_timesteps) ** 2
         betas = zero_snr(betas) if c.rescale_betas_zero_snr else betas
@@ -51,7 +52,7 @@ class DDIM:
         # endregion alphas
 
     # region set_timesteps
-    def set_timesteps(self, num_inference_steps):
+    def set_timesteps(self, num_inference_steps: int) -> None:
         """Which times to visit, from noisy to clean: 25 steps are 961, 921, ..., 41, 1."""
         check_times(self.config, num_inference_steps)
         self.num_inference_steps = num_inference_steps
@@ -62,7 +63,7 @@ class DDIM:
             self.timesteps = self.spread()
             # endregion set_timesteps
 
-    def spread(self):
+    def spread(self) -> Tensor:
         """The other ways to choose: 25 "trailing" are 999, 959, ..., 39, "linspace" ends at 0."""
         last, steps = self.config.num_train_timesteps, self.num_inference_steps
         if self.config.timestep_spacing == "trailing":  # arXiv:2305.08891
@@ -72,12 +73,12 @@ class DDIM:
             times = np.linspace(0, last - 1, steps).round()[::-1].copy()
         return torch.from_numpy(times).long()
 
-    def scale_model_input(self, sample, timestep):
+    def scale_model_input(self, sample: Tensor, timestep: Tensor) -> Tensor:
         """Some schedulers shrink what the UNet sees; this one does not."""
         return sample
 
     # region step
-    def step(self, model_output, timestep, sample):
+    def step(self, model_output: Tensor, timestep: Tensor, sample: Tensor) -> DDIMStep:
         """One step, equation 12: x_t -> the less noisy x_(t-1), and the x_0 it aims at."""
         prev_timestep = timestep - self.stride
         alpha_prod_t = self.alphas_cumprod[timestep]
@@ -103,25 +104,25 @@ class DDIM:
         return DDIMStep(prev_sample, pred_x0)
         # endregion step
 
-    def clip(self, pred_x0):
+    def clip(self, pred_x0: Tensor) -> Tensor:
         """A few models (clip_sample) want x_0 within a range; Stable Diffusion's latents are not clipped."""
         reach = self.config.clip_sample_range
         return pred_x0.clamp(-reach, reach) if self.config.clip_sample else pred_x0
 
     # region add_noise
-    def add_noise(self, x0, noise, timesteps):
+    def add_noise(self, x0: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
         """The forward process, no network: x0 (B, ...), timesteps (B,) -> x_t (B, ...)"""
         alpha_prod_t = self.alphas_cumprod.to(x0)[timesteps].view(-1, *[1] * (x0.ndim - 1))
         return alpha_prod_t**0.5 * x0 + (1 - alpha_prod_t) ** 0.5 * noise
         # endregion add_noise
 
-    def get_velocity(self, x0, noise, timesteps):
+    def get_velocity(self, x0: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
         """What a v_prediction network learns (arXiv:2202.00512). Shapes as in add_noise."""
         alpha_prod_t = self.alphas_cumprod.to(x0)[timesteps].view(-1, *[1] * (x0.ndim - 1))
         return alpha_prod_t**0.5 * noise - (1 - alpha_prod_t) ** 0.5 * x0
 
 
-def zero_snr(betas):
+def zero_snr(betas: Tensor) -> Tensor:
     """betas, shifted and scaled until nothing is left of the picture at the last time.
 
     Lin et al., "Common Diffusion Noise Schedules and Sample Steps are Flawed", arXiv:2305.08891.

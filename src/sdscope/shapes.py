@@ -103,7 +103,7 @@ def ledger(run, x, blocks):
     def watch(name, module, depth):
         def before(module, inputs):
             started[name] = counter.get_total_flops()
-            rows[name] = None  # a block before what it is made of
+            rows[name] = Row(name, depth, (), 0, 0)  # in its place: a block before what it is made of
 
         def after(module, inputs, output):
             output = output[0] if isinstance(output, tuple) else output

@@ -10,8 +10,9 @@ from itertools import zip_longest
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
+from .loading.config import Config
 from .loading.settings import UNET, checked
 
 DEFAULTS = dict(  # Stable Diffusion 1.5; a model's unet/config.json says what is different
@@ -33,7 +34,7 @@ DEFAULTS = dict(  # Stable Diffusion 1.5; a model's unet/config.json says what i
 class UNet2DConditionModel(nn.Module):
     """Down, across, up."""
 
-    def __init__(self, config):
+    def __init__(self, config: dict):
         super().__init__()
         c = self.config = checked(UNET, DEFAULTS | config)
         channels, levels = c.block_out_channels, range(len(c.block_out_channels))
@@ -47,7 +48,7 @@ class UNet2DConditionModel(nn.Module):
         self.conv_out = nn.Conv2d(channels[0], c.out_channels, 3, padding=1)
 
     # region forward
-    def forward(self, sample, timestep, encoder_hidden_states):
+    def forward(self, sample: Tensor, timestep: Tensor, encoder_hidden_states: Tensor) -> Tensor:
         """sample (B, 4, H, W), timestep: one or (B,), words (B, 77, D) -> (B, 4, H, W)"""
         temb = self.time_embedding(timestep, sample)
         x = self.conv_in(sample)
@@ -69,13 +70,13 @@ class UNet2DConditionModel(nn.Module):
 class TimestepEmbedding(nn.Module):
     """A time as a vector: waves of many lengths (as in arXiv:1706.03762), then two layers."""
 
-    def __init__(self, dim):
+    def __init__(self, dim: int):
         super().__init__()
         self.dim = dim
         self.linear_1 = nn.Linear(dim, 4 * dim)
         self.linear_2 = nn.Linear(4 * dim, 4 * dim)
 
-    def forward(self, timestep, sample):
+    def forward(self, timestep: Tensor, sample: Tensor) -> Tensor:
         """timestep: one or (B,), sample (B, ...) for its dtype and device -> (B, 4 * dim)"""
         half = self.dim // 2
         timestep = torch.as_tensor(timestep, device=sample.device).expand(sample.shape[0])
@@ -89,7 +90,7 @@ class TimestepEmbedding(nn.Module):
 class DownBlock2D(nn.Module):
     """ResNet blocks, each followed by a transformer (not at the bottom), then half the size."""
 
-    def __init__(self, c, level):
+    def __init__(self, c: Config, level: int):
         super().__init__()
         channels, above = c.block_out_channels[level], c.block_out_channels[max(level - 1, 0)]
         inputs = [above] + [channels] * (c.layers_per_block - 1)
@@ -99,7 +100,7 @@ class DownBlock2D(nn.Module):
         self.attentions = nn.ModuleList(transformer(c, level) for _ in inputs if attends)
         self.downsamplers = nn.ModuleList([] if bottom else [Downsample2D(channels)])
 
-    def forward(self, x, temb, context):
+    def forward(self, x: Tensor, temb: Tensor, context: Tensor) -> tuple[Tensor, list[Tensor]]:
         """x (B, C_above, H, W) -> (B, C, H/2, W/2), and every output: the way up needs them"""
         outputs = []
         for resnet, attention in zip_longest(self.resnets, self.attentions):
@@ -116,12 +117,12 @@ class DownBlock2D(nn.Module):
 class MidBlock2D(nn.Module):
     """ResNet block, attention, ResNet block. The VAE has one too, without time and text."""
 
-    def __init__(self, resnets, attention):
+    def __init__(self, resnets: list, attention: nn.Module):
         super().__init__()
         self.resnets = nn.ModuleList(resnets)
         self.attentions = nn.ModuleList([attention])
 
-    def forward(self, x, temb=None, context=None):
+    def forward(self, x: Tensor, temb: Tensor | None = None, context: Tensor | None = None) -> Tensor:
         """x (B, C, H, W) -> (B, C, H, W)"""
         x = self.resnets[0](x, temb)
         x = self.attentions[0](x, context)
@@ -131,7 +132,7 @@ class MidBlock2D(nn.Module):
 class UpBlock2D(nn.Module):
     """As DownBlock2D, but a ResNet block also sees an output of the way down; then twice as big."""
 
-    def __init__(self, c, level):
+    def __init__(self, c: Config, level: int):
         super().__init__()
         channels, above = c.block_out_channels[level], c.block_out_channels[max(level - 1, 0)]
         below = [*c.block_out_channels, c.block_out_channels[-1]][level + 1]
@@ -142,7 +143,7 @@ class UpBlock2D(nn.Module):
         self.attentions = nn.ModuleList(transformer(c, level) for _ in inputs if attends)
         self.upsamplers = nn.ModuleList([Upsample2D(channels)] if level > 0 else [])
 
-    def forward(self, x, skips, temb, context):
+    def forward(self, x: Tensor, skips: list[Tensor], temb: Tensor, context: Tensor) -> Tensor:
         """x (B, C_below, H, W) -> (B, C, 2H, 2W). Takes its share off the end of the list skips."""
         for resnet, attention in zip_longest(self.resnets, self.attentions):
             x = resnet(torch.cat([x, skips.pop()], dim=1), temb)
@@ -153,13 +154,12 @@ class UpBlock2D(nn.Module):
         return x
 
 
-def resnet(c, c_in, c_out):
+def resnet(c: Config, c_in: int, c_out: int) -> "ResnetBlock2D":
     """A ResNet block as the configuration c has them"""
-    temb_channels = 4 * c.block_out_channels[0]
-    return ResnetBlock2D(c_in, c_out, c.norm_num_groups, c.norm_eps, temb_channels)
+    return ResnetBlock2D(c_in, c_out, c.norm_num_groups, c.norm_eps, 4 * c.block_out_channels[0])
 
 
-def transformer(c, level):
+def transformer(c: Config, level: int) -> "Transformer2DModel":
     """The transformer of a level, as the configuration c has it"""
     heads = c.attention_head_dim  # in spite of its name: diffusers calls the number of heads so
     heads = heads if isinstance(heads, int) else heads[level]
@@ -171,17 +171,17 @@ def transformer(c, level):
 class ResnetBlock2D(nn.Module):
     """Two convolutions beside a shortcut. Time goes in here: a number per channel."""
 
-    def __init__(self, c_in, c_out, groups, eps=1e-6, temb_channels=None):
+    def __init__(self, c_in: int, c_out: int, groups: int, eps: float = 1e-6, temb_dim: int = 0):
         super().__init__()
         self.norm1 = nn.GroupNorm(groups, c_in, eps)
         self.conv1 = nn.Conv2d(c_in, c_out, 3, padding=1)
-        if temb_channels is not None:
-            self.time_emb_proj = nn.Linear(temb_channels, c_out)
+        if temb_dim:
+            self.time_emb_proj = nn.Linear(temb_dim, c_out)
         self.norm2 = nn.GroupNorm(groups, c_out, eps)
         self.conv2 = nn.Conv2d(c_out, c_out, 3, padding=1)
         self.conv_shortcut = nn.Conv2d(c_in, c_out, 1) if c_in != c_out else nn.Identity()
 
-    def forward(self, x, temb=None):
+    def forward(self, x: Tensor, temb: Tensor | None = None) -> Tensor:
         """x (B, C_in, H, W), temb (B, T) -> (B, C_out, H, W)"""
         h = self.conv1(F.silu(self.norm1(x)))
         if temb is not None:
@@ -194,11 +194,11 @@ class ResnetBlock2D(nn.Module):
 class Downsample2D(nn.Module):
     """Half the size: a convolution at every other position."""
 
-    def __init__(self, channels):
+    def __init__(self, channels: int):
         super().__init__()
         self.conv = nn.Conv2d(channels, channels, 3, stride=2, padding=1)
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         """x (B, C, H, W) -> (B, C, H/2, W/2), rounded up"""
         return self.conv(x)
 
@@ -206,20 +206,20 @@ class Downsample2D(nn.Module):
 class Upsample2D(nn.Module):
     """Twice the size, or the size asked for: every value repeated, then a convolution."""
 
-    def __init__(self, channels):
+    def __init__(self, channels: int):
         super().__init__()
         self.conv = nn.Conv2d(channels, channels, 3, padding=1)
 
-    def forward(self, x, size=None):
+    def forward(self, x: Tensor, size: tuple[int, ...] | None = None) -> Tensor:
         """x (B, C, H, W) -> (B, C, 2H, 2W), or (B, C, *size)"""
-        size = size or [2 * side for side in x.shape[-2:]]
+        size = size or (2 * x.shape[-2], 2 * x.shape[-1])
         return self.conv(F.interpolate(x, size, mode="nearest"))
 
 
 class Transformer2DModel(nn.Module):
     """The picture laid out as a row of N positions, through a transformer block, and back."""
 
-    def __init__(self, dim, heads, context_dim, groups, use_linear_projection):
+    def __init__(self, dim: int, heads: int, context_dim: int, groups: int, use_linear_projection: bool):
         super().__init__()
         self.linear = use_linear_projection  # SD 2; SD 1: a 1x1 convolution, the same sum
         self.norm = nn.GroupNorm(groups, dim, eps=1e-6)
@@ -227,7 +227,7 @@ class Transformer2DModel(nn.Module):
         self.transformer_blocks = nn.ModuleList([BasicTransformerBlock(dim, heads, context_dim)])
         self.proj_out = nn.Linear(dim, dim) if self.linear else nn.Conv2d(dim, dim, 1)
 
-    def forward(self, x, context):
+    def forward(self, x: Tensor, context: Tensor) -> Tensor:
         """x (B, C, H, W), context (B, 77, D) -> (B, C, H, W)"""
         residual, size = x, x.shape[-2:]
         x = self.norm(x)
@@ -245,7 +245,7 @@ class Transformer2DModel(nn.Module):
 class BasicTransformerBlock(nn.Module):
     """Positions look at each other, then at the words, then each thinks for itself."""
 
-    def __init__(self, dim, heads, context_dim):
+    def __init__(self, dim: int, heads: int, context_dim: int):
         super().__init__()
         self.norm1 = nn.LayerNorm(dim)
         self.attn1 = Attention(dim, dim, heads)
@@ -254,7 +254,7 @@ class BasicTransformerBlock(nn.Module):
         self.norm3 = nn.LayerNorm(dim)
         self.ff = FeedForward(dim)
 
-    def forward(self, x, context):
+    def forward(self, x: Tensor, context: Tensor) -> Tensor:
         """x (B, N, C), context (B, 77, D) -> (B, N, C)"""
         x = self.attn1(self.norm1(x)) + x
         x = self.attn2(self.norm2(x), context) + x
@@ -266,7 +266,7 @@ class BasicTransformerBlock(nn.Module):
 class Attention(nn.Module):
     """softmax(Q K^T / sqrt(d)) V: Q asks from the picture, K and V answer from the words."""
 
-    def __init__(self, dim, context_dim, heads, bias=False):
+    def __init__(self, dim: int, context_dim: int, heads: int, bias: bool = False):
         super().__init__()
         self.heads = heads
         self.to_q = nn.Linear(dim, dim, bias)
@@ -275,7 +275,7 @@ class Attention(nn.Module):
         self.to_out = nn.ModuleList([nn.Linear(dim, dim)])
 
     # region attend
-    def forward(self, x, context=None):
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """x (B, N, C), context (B, 77, D) or None: self-attention -> (B, N, C)"""
         context = x if context is None else context
         q, k, v = self.to_q(x), self.to_k(context), self.to_v(context)
@@ -289,12 +289,12 @@ class Attention(nn.Module):
 class FeedForward(nn.Module):
     """Four times as wide and back. GEGLU: half the numbers gate the others (arXiv:2002.05202)."""
 
-    def __init__(self, dim):
+    def __init__(self, dim: int):
         super().__init__()
         geglu = nn.ModuleDict({"proj": nn.Linear(dim, 8 * dim)})
         self.net = nn.ModuleList([geglu, nn.Identity(), nn.Linear(4 * dim, dim)])
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         """x (B, N, C) -> (B, N, C)"""
-        h, gate = self.net[0]["proj"](x).chunk(2, dim=-1)
+        h, gate = self.net.get_submodule("0.proj")(x).chunk(2, dim=-1)
         return self.net[2](h * F.gelu(gate))

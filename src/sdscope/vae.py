@@ -5,8 +5,9 @@ and order of operations are those of diffusers' models/autoencoders/autoencoder_
 """
 
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
+from .loading.config import Config
 from .loading.settings import VAE, checked, factor, sides
 from .tiling import tiled_decode
 from .unet import Attention, MidBlock2D, ResnetBlock2D, Upsample2D
@@ -28,27 +29,27 @@ class AutoencoderKL(nn.Module):
 
     tiling = False  # True: pictures larger than those it was trained for are decoded in tiles
 
-    def __init__(self, config):
+    def __init__(self, config: dict):
         super().__init__()
         c = self.config = checked(VAE, DEFAULTS | config)
         self.encoder, self.decoder = Encoder(c), Decoder(c)
         self.quant_conv = nn.Conv2d(2 * c.latent_channels, 2 * c.latent_channels, 1)
         self.post_quant_conv = nn.Conv2d(c.latent_channels, c.latent_channels, 1)
 
-    def encode(self, x):
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """x (B, 3, 8h, 8w) -> mean and log variance of the unscaled latents, (B, 4, h, w) each"""
         mean, logvar = self.quant_conv(self.encoder(x)).chunk(2, dim=1)
         return mean, logvar.clamp(-30.0, 20.0)
 
     # region decode
-    def decode(self, z):
+    def decode(self, z: Tensor) -> Tensor:
         """z (B, 4, h, w): latents / scaling factor -> pictures (B, 3, 8h, 8w)"""
         tile = sides(self.config.sample_size)[0] // factor(self.config)
         if self.tiling and max(z.shape[2:]) > tile:
             return tiled_decode(self.decode_tile, z, tile)
         return self.decode_tile(z)
 
-    def decode_tile(self, z):
+    def decode_tile(self, z: Tensor) -> Tensor:
         """As decode, all of z at once"""
         return self.decoder(self.post_quant_conv(z))
         # endregion decode
@@ -57,7 +58,7 @@ class AutoencoderKL(nn.Module):
 class Encoder(nn.Module):
     """Levels of ResNet blocks, each half the size of the one before."""
 
-    def __init__(self, c):
+    def __init__(self, c: Config):
         super().__init__()
         widths = c.block_out_channels
         self.conv_in = nn.Conv2d(c.in_channels, widths[0], 3, padding=1)
@@ -69,7 +70,7 @@ class Encoder(nn.Module):
         self.conv_norm_out = nn.GroupNorm(c.norm_num_groups, widths[-1], eps=1e-6)
         self.conv_out = nn.Conv2d(widths[-1], 2 * c.latent_channels, 3, padding=1)
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         """x (B, 3, 8h, 8w) -> (B, 8, h, w)"""
         x = self.conv_in(x)
         for block in self.down_blocks:
@@ -81,7 +82,7 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """The encoder's mirror: levels of ResNet blocks, each twice the size of the one before."""
 
-    def __init__(self, c):
+    def __init__(self, c: Config):
         super().__init__()
         widths = c.block_out_channels[::-1]
         self.conv_in = nn.Conv2d(c.latent_channels, widths[0], 3, padding=1)
@@ -94,7 +95,7 @@ class Decoder(nn.Module):
         self.conv_out = nn.Conv2d(widths[-1], c.out_channels, 3, padding=1)
 
     # region decoder
-    def forward(self, z):
+    def forward(self, z: Tensor) -> Tensor:
         """z (B, 4, h, w) -> (B, 3, 8h, 8w)"""
         x = self.conv_in(z)
         x = self.mid_block(x)
@@ -107,13 +108,13 @@ class Decoder(nn.Module):
 class EncoderBlock(nn.Module):
     """ResNet blocks, then half the size (not at the bottom)."""
 
-    def __init__(self, c, c_in, c_out, downsample):
+    def __init__(self, c: Config, c_in: int, c_out: int, downsample: bool):
         super().__init__()
         inputs = [c_in] + [c_out] * (c.layers_per_block - 1)
         self.resnets = nn.ModuleList(ResnetBlock2D(n, c_out, c.norm_num_groups) for n in inputs)
         self.downsamplers = nn.ModuleList([Downsample2D(c_out)] if downsample else [])
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         """x (B, C_in, H, W) -> (B, C_out, H/2, W/2)"""
         for layer in [*self.resnets, *self.downsamplers]:
             x = layer(x)
@@ -123,13 +124,13 @@ class EncoderBlock(nn.Module):
 class DecoderBlock(nn.Module):
     """ResNet blocks, one more than the encoder has, then twice the size (not at the top)."""
 
-    def __init__(self, c, c_in, c_out, upsample):
+    def __init__(self, c: Config, c_in: int, c_out: int, upsample: bool):
         super().__init__()
         inputs = [c_in] + [c_out] * c.layers_per_block
         self.resnets = nn.ModuleList(ResnetBlock2D(n, c_out, c.norm_num_groups) for n in inputs)
         self.upsamplers = nn.ModuleList([Upsample2D(c_out)] if upsample else [])
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         """x (B, C_in, H, W) -> (B, C_out, 2H, 2W)"""
         for layer in [*self.resnets, *self.upsamplers]:
             x = layer(x)
@@ -139,16 +140,16 @@ class DecoderBlock(nn.Module):
 class Downsample2D(nn.Module):
     """Half the size. Unlike the UNet's, it pads on the right and below only."""
 
-    def __init__(self, channels):
+    def __init__(self, channels: int):
         super().__init__()
         self.conv = nn.Conv2d(channels, channels, 3, stride=2)
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         """x (B, C, H, W) -> (B, C, H/2, W/2)"""
         return self.conv(F.pad(x, (0, 1, 0, 1)))
 
 
-def mid_block(c):
+def mid_block(c: Config) -> MidBlock2D:
     """The lowest part of the encoder, and of the decoder: the only one with attention"""
     dim, groups = c.block_out_channels[-1], c.norm_num_groups
     resnets = [ResnetBlock2D(dim, dim, groups), ResnetBlock2D(dim, dim, groups)]
@@ -158,11 +159,11 @@ def mid_block(c):
 class SpatialAttention(Attention):
     """Self-attention with one head over the positions of a picture, beside a shortcut."""
 
-    def __init__(self, dim, groups):
+    def __init__(self, dim: int, groups: int):
         super().__init__(dim, dim, heads=1, bias=True)
         self.group_norm = nn.GroupNorm(groups, dim, eps=1e-6)
 
-    def forward(self, x, context=None):
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """x (B, C, H, W) -> (B, C, H, W)"""
         h = self.group_norm(x.flatten(2)).transpose(1, 2)  # (B, N, C)
         h = super().forward(h)

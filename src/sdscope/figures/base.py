@@ -5,17 +5,24 @@ from __future__ import annotations
 import base64
 import functools
 import io
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
+from os import PathLike
 from pathlib import Path
+from typing import Any, ParamSpec
 
 import imageio.v3 as imageio
 import matplotlib.style
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.colors import Colormap, LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.text import Text
+from numpy.typing import ArrayLike
 from PIL import Image, features
+from PIL.Image import Resampling
 
 from .. import files
 from ..errors import SdscopeError
@@ -30,6 +37,7 @@ LATENTS, NOISE, UNCOND, COND, GUIDED, X0 = "#3b6fb6", "#8a8f98", "#c19c3a", "#c2
 TEXT = {NOISE: MUTED, UNCOND: "#846416", COND: "#b04a23"}  # darker where letters have them
 SIGNED = LinearSegmentedColormap.from_list("signed", [LATENTS, PAPER, COND], N=255)  # negative, zero, positive
 HEAT = LinearSegmentedColormap.from_list("heat", [PAPER, "#e8c9a0", COND, "#5c1f14"])
+P = ParamSpec("P")
 
 
 class Shown:
@@ -47,7 +55,7 @@ class Shown:
             files[suffix] = self.render(suffix)
         return files[suffix]
 
-    def save(self, path) -> None:
+    def save(self, path: str | PathLike[str]) -> None:
         """The suffix says as what. All of the file or nothing."""
         files.check(path, parents=True)
         files.write(path, self.data(Path(path).suffix), parents=True)
@@ -64,9 +72,9 @@ class Picture(Shown):
 
     def __init__(self, image: Image.Image, times: int = 1):
         times = max(1, min(times, LARGEST // max(image.size)))
-        self.image = image if times == 1 else image.resize([times * n for n in image.size], Image.LANCZOS)
+        self.image = image if times == 1 else image.resize([times * n for n in image.size], Resampling.LANCZOS)
 
-    def render(self, suffix):
+    def render(self, suffix: str) -> bytes:
         return encode(self.image, suffix)
 
 
@@ -76,7 +84,7 @@ class Plot(Shown):
     def __init__(self, figure: Figure):
         self.figure = figure
 
-    def render(self, suffix):
+    def render(self, suffix: str) -> bytes:
         return encode(rasterize(self.figure), suffix)
 
 
@@ -89,11 +97,13 @@ class Animation(Shown):
 
     suffix = ".webp"
 
-    def __init__(self, frames: list[Image.Image], ms=160, hold=2400, lossless=False, quality=40):
+    def __init__(
+        self, frames: list[Image.Image], ms: int = 160, hold: int = 2400, lossless: bool = False, quality: int = 40
+    ):
         self.frames, self.ms, self.hold = frames, ms, hold
         self.lossless, self.quality = lossless, quality
 
-    def render(self, suffix):
+    def render(self, suffix: str) -> bytes:
         if suffix == ".mp4":
             return mp4(self.frames + self.frames[-1:] * round(self.hold / self.ms), self.ms)
         durations = [self.ms] * (len(self.frames) - 1) + [self.hold]
@@ -101,7 +111,7 @@ class Animation(Shown):
             return gif(self.frames, durations)
         # whole frames, where there is loss: differences leave traces of the frame before
         whole = {} if self.lossless else dict(kmin=0, kmax=1)
-        options = {
+        options: dict[str, dict[str, Any]] = {
             ".webp": dict(lossless=self.lossless, quality=self.quality, method=4, **whole),
             ".avif": dict(quality=self.quality, subsampling="4:4:4" if self.lossless else "4:2:0", speed=8),
         }
@@ -113,7 +123,7 @@ class Animation(Shown):
         return to_bytes(frames, suffix, duration=durations, loop=0, **options[suffix])
 
 
-def to_bytes(pixels, suffix: str, **options) -> bytes:
+def to_bytes(pixels: ArrayLike, suffix: str, **options: Any) -> bytes:
     """The file of one picture, (h, w, 3), or of a list of them; `options` are Pillow's."""
     with too_large(suffix):
         return imageio.imwrite("<bytes>", pixels, extension=suffix, plugin="pillow", **options)
@@ -154,14 +164,14 @@ def mp4(frames: list[Image.Image], ms: int) -> bytes:
 
 
 def encode(image: Image.Image, suffix: str) -> bytes:
-    options = {".png": dict(optimize=True), ".webp": dict(quality=88, method=4)}
+    options: dict[str, dict[str, Any]] = {".png": dict(optimize=True), ".webp": dict(quality=88, method=4)}
     if suffix not in options:
         raise SdscopeError(f"a picture is saved as .png or .webp, not {suffix!r}")
     return to_bytes(np.asarray(image), suffix, **options[suffix])
 
 
 @contextmanager
-def too_large(suffix):
+def too_large(suffix: str) -> Iterator[None]:
     """What Pillow says of a picture for which the format has no room"""
     try:
         yield
@@ -176,14 +186,14 @@ def rasterize(figure: Figure) -> Image.Image:
     return Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy())
 
 
-def plot(draw):
+def plot(draw: Callable[P, Board | Figure]) -> Callable[P, Plot]:
     """Decorator: `draw` returns a Board or a matplotlib figure; callers get a Plot in the project's style."""
 
     @functools.wraps(draw)
-    def drawn(*args, **kwargs) -> Plot:
+    def drawn(*args: P.args, **kwargs: P.kwargs) -> Plot:
         with matplotlib.style.context(STYLE):
-            figure = draw(*args, **kwargs)
-        return Plot(getattr(figure, "figure", figure))
+            made = draw(*args, **kwargs)
+        return Plot(made.figure if isinstance(made, Board) else made)
 
     return drawn
 
@@ -195,25 +205,31 @@ class Board:
         self.width, self.height = width, height
         self.figure = Figure(figsize=(width / 100, height / 100), dpi=100 * SCALE)
 
-    def axes(self, x, y, w, h, frame=True):
+    def axes(self, x: float, y: float, w: float, h: float, frame: bool = True) -> Axes:
         box = (x / self.width, 1 - (y + h) / self.height, w / self.width, h / self.height)
         axes = self.figure.add_axes(box)
         if not frame:
             axes.set_axis_off()
         return axes
 
-    def text(self, x, y, string, size=15, color=INK, ha="left", va="center", **kwargs):
+    def text(
+        self, x: float, y: float, string: str, size: float = 15, color: str = INK, ha: str = "left", va: str = "center",
+        **kwargs: Any,
+    ) -> Text:  # fmt: skip
         at = (x / self.width, 1 - y / self.height)
         # parse_math=False: a "$" in somebody's prompt is a dollar
         kwargs.setdefault("parse_math", False)
         color = TEXT.get(color, color)
         return self.figure.text(*at, string, size=0.72 * size, color=color, ha=ha, va=va, **kwargs)
 
-    def picture(self, x, y, w, h, image, smooth=True, edge=None):
+    def picture(
+        self, x: float, y: float, w: float, h: float, image: Image.Image | ArrayLike, smooth: bool = True,
+        edge: str | None = None,
+    ) -> Axes:  # fmt: skip
         """A PIL image or array. smooth: Lanczos, for paintings; otherwise every value stays a square."""
         image = image if isinstance(image, Image.Image) else to_image(image)
         size = (round(w * SCALE), round(h * SCALE))
-        image = image.convert("RGB").resize(size, Image.LANCZOS if smooth else Image.NEAREST)
+        image = image.convert("RGB").resize(size, Resampling.LANCZOS if smooth else Resampling.NEAREST)
         axes = self.axes(x, y, w, h, frame=edge is not None)
         axes.imshow(np.asarray(image), interpolation="none", aspect="auto")
         axes.set(xticks=[], yticks=[])
@@ -222,12 +238,12 @@ class Board:
         return axes
 
 
-def to_image(array) -> Image.Image:
+def to_image(array: ArrayLike) -> Image.Image:
     """(h, w, 3) in 0..1, a tensor or an array -> PIL image"""
     return Image.fromarray((np.asarray(array).clip(0, 1) * 255).round().astype("uint8"))
 
 
-def coloured(values, limit=None, cmap=SIGNED) -> Image.Image:
+def coloured(values: ArrayLike, limit: float | None = None, cmap: Colormap = SIGNED) -> Image.Image:
     """(h, w) numbers -> PIL image: `-limit` blue, 0 paper, `limit` vermilion (for HEAT: 0 to limit)"""
     values = np.asarray(values, dtype="float64")
     limit = limit or np.abs(values).max() or 1.0

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from PIL import Image
+from PIL.Image import Resampling
 
 from ..trace import Step, Trace
 from .base import (
@@ -37,9 +39,9 @@ def times(t: Trace) -> list[str]:
     return [f"step {s.i + 1} of {len(t.steps)}, t = {s.t}" for s in t.steps] + ["after the last step"]
 
 
-def all_latents(t: Trace) -> list:
+def all_latents(t: Trace) -> list[torch.Tensor]:
     """The first picture's latents before every step, and after the last: [(4, h, w)]"""
-    return [s.latents[0] for s in t.steps] + [t.latents[0]]
+    return [s.latents[0] for s in t.steps] + ([] if t.latents is None else [t.latents[0]])
 
 
 def latents_movie(t: Trace, rgb: LatentRGB) -> Animation:
@@ -62,7 +64,7 @@ def evenly(steps: Sequence, n: int) -> list:
 
 
 @plot
-def strip(steps: list[Step], rgb: LatentRGB, decoded: list[Image.Image]):
+def strip(steps: list[Step], rgb: LatentRGB, decoded: list[Image.Image]) -> Board:
     """What there is at these steps: a row for each quantity, and one for the decoded pred_x0."""
     margin, cell, gap = 134, 60, 5
     board = Board(margin + len(steps) * (cell + gap) - gap, 30 + 6 * (cell + gap))
@@ -77,7 +79,7 @@ def strip(steps: list[Step], rgb: LatentRGB, decoded: list[Image.Image]):
     return board
 
 
-def panels(rows: list[dict], captions: list[str], size=128, gap=12) -> Animation:
+def panels(rows: list[dict], captions: list[str], size: int = 128, gap: int = 12) -> Animation:
     """Several animations in step. rows: [{(label, colour): [a picture for each caption]}, ...]
 
     Pictures smaller than a panel, as latents are, keep their values as squares.
@@ -95,7 +97,9 @@ def panels(rows: list[dict], captions: list[str], size=128, gap=12) -> Animation
         for y, row in enumerate(rows):
             for x, pictures in enumerate(row.values()):
                 smooth = pictures[i].width >= size
-                picture = pictures[i].resize((size * SCALE, size * SCALE), Image.LANCZOS if smooth else Image.NEAREST)
+                picture = pictures[i].resize(
+                    (size * SCALE, size * SCALE), Resampling.LANCZOS if smooth else Resampling.NEAREST
+                )
                 frame.paste(picture, (x * (size + gap) * SCALE, (y * high + 26) * SCALE))
         frames.append(frame)
     return Animation(frames, quality=30)
@@ -117,7 +121,7 @@ def heats(t: Trace, word: str) -> np.ndarray:
 
 def overlay(image: Image.Image, heat: np.ndarray) -> Image.Image:
     """A picture in grey with `heat` (h, w), 0 to 1, laid over it in colours."""
-    large = Image.fromarray(heat.astype("float32")).resize(image.size, Image.BICUBIC)
+    large = Image.fromarray(heat.astype("float32")).resize(image.size, Resampling.BICUBIC)
     colour = np.asarray(coloured(np.asarray(large).clip(0, 1), 1.0, HEAT), dtype="float64")
     grey = np.asarray(image.convert("L").convert("RGB"), dtype="float64")
     return Image.fromarray((0.3 * grey + 0.7 * colour).clip(0, 255).astype("uint8"))
@@ -131,18 +135,18 @@ def attention_movie(t: Trace, pictures: list[Image.Image], words: list[str]) -> 
     return panels([row], times(t)[:-1])
 
 
-def attention_rows(t: Trace, words: list[str], size=64) -> dict[str, list[Image.Image]]:
+def attention_rows(t: Trace, words: list[str], size: int = 64) -> dict[str, list[Image.Image]]:
     """{word: its map at each step, and at last the mean over the steps}, for a Sheet."""
     rows = {}
     for word in words:
         heat = heats(t, word)
         maps = [coloured(h, 1.0, HEAT) for h in [*heat, heat.mean(0) / heat.mean(0).max()]]
-        rows[SPECIAL.get(word, word)] = [m.resize((size, size * m.height // m.width), Image.BICUBIC) for m in maps]
+        rows[SPECIAL.get(word, word)] = [m.resize((size, size * m.height // m.width), Resampling.BICUBIC) for m in maps]
     return rows
 
 
 @plot
-def attention_words(t: Trace, image: Image.Image, words: list[str]):
+def attention_words(t: Trace, image: Image.Image, words: list[str]) -> Board:
     """Where each word acts: cross-attention, mean over heads, layers and steps, laid over the picture."""
     columns, gap = len(words) + 1, 10
     cell = (WIDTH - gap * (columns - 1)) / columns
@@ -159,7 +163,7 @@ def attention_words(t: Trace, image: Image.Image, words: list[str]):
 
 
 @plot
-def attention_steps(t: Trace, steps: list[Step], pictures: list[Image.Image], words: list[str]):
+def attention_steps(t: Trace, steps: list[Step], pictures: list[Image.Image], words: list[str]) -> Board:
     """The same at each of the `steps`, over the picture that the UNet has in mind there. A word has one scale for
     all steps."""
     margin, gap = 92, 6

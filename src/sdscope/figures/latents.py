@@ -6,7 +6,9 @@ import numpy as np
 import torch
 from matplotlib.patches import Rectangle
 from PIL import Image
+from PIL.Image import Resampling
 
+from ..pipeline import StableDiffusion
 from ..pixels import to_bytes
 from .base import INK, LATENTS, MUTED, PAPER, SCALE, WIDTH, Board, coloured, plot, to_image
 
@@ -17,9 +19,9 @@ class LatentRGB:
     Fitted by least squares to what the VAE makes of `latents` (n, 4, h, w), shrunk to h x w.
     """
 
-    def __init__(self, pipe, latents: torch.Tensor):
+    def __init__(self, pipe: StableDiffusion, latents: torch.Tensor):
         n, channels, h, w = latents.shape
-        pixels = [np.asarray(image.resize((w, h), Image.BOX)) / 255 for image in decode(pipe, latents)]
+        pixels = [np.asarray(image.resize((w, h), Resampling.BOX)) / 255 for image in decode(pipe, latents)]
         z = latents.cpu().float().movedim(1, -1).reshape(-1, channels).numpy().astype("float64")
         self.map = np.linalg.lstsq(with_one(z), np.reshape(pixels, (-1, 3)), rcond=None)[0]
 
@@ -28,7 +30,7 @@ class LatentRGB:
         return to_image(with_one(latent.cpu().float().movedim(0, -1).numpy()) @ self.map)
 
 
-def decode(pipe, latents: torch.Tensor) -> list[Image.Image]:
+def decode(pipe: StableDiffusion, latents: torch.Tensor) -> list[Image.Image]:
     """Latents (B, 4, h, w), of a trace and so on the CPU -> B pictures, one by one: all at once may not fit a GPU."""
     where = pipe.unet.conv_in.weight
     return [pipe.decode(z[None].to(where))[0] for z in latents]
@@ -39,12 +41,12 @@ def to_picture(x: torch.Tensor) -> Image.Image:
     return Image.fromarray(to_bytes(x)[0])
 
 
-def with_one(z):
+def with_one(z: np.ndarray) -> np.ndarray:
     return np.concatenate([z, np.ones_like(z[..., :1])], axis=-1)
 
 
 @plot
-def channels(latents: dict[str, torch.Tensor], rgb: LatentRGB, difference=False):
+def channels(latents: dict[str, torch.Tensor], rgb: LatentRGB, difference: bool = False) -> Board:
     """Latents (4, h, w), each below its title: the channels beside each other, and the guess at their colours.
 
     difference: one row more, the second less the first; that has no colours. All rows have one scale.
@@ -78,7 +80,7 @@ def busiest(image: Image.Image, latent: torch.Tensor) -> tuple[int, int, int]:
 
 
 @plot
-def one_place(image: Image.Image, latent: torch.Tensor):
+def one_place(image: Image.Image, latent: torch.Tensor) -> Board:
     """One place of a latent (4, h, w): the pixels it stands for, and the numbers that stand for them."""
     row, column, side = busiest(image, latent)
     large, cell, square = 264, 200, 76
@@ -90,8 +92,8 @@ def one_place(image: Image.Image, latent: torch.Tensor):
         for k in range(1, latent.shape[2]):
             axes.axvline(k * unit - 0.5, color="white", lw=0.5, alpha=0.5)
             axes.axhline(k * unit - 0.5, color="white", lw=0.5, alpha=0.5)
-    look = dict(fill=False, ec=INK, lw=2.4)
-    axes.add_patch(Rectangle((column * unit - 0.5, row * unit - 0.5), unit, unit, **look))
+    corner = (column * unit - 0.5, row * unit - 0.5)
+    axes.add_patch(Rectangle(corner, unit, unit, fill=False, ec=INK, lw=2.4))
     patch = image.crop((column * side, row * side, (column + 1) * side, (row + 1) * side))
     board.picture(left, middle - cell / 2, cell, cell, patch, smooth=False, edge=INK)
     numbers = latent[:, row, column].cpu().float()

@@ -2,41 +2,61 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from typing import Any
+
 import numpy as np
 import torch
 from matplotlib.patches import Rectangle
 from PIL import Image
+from PIL.Image import Resampling
 
 from .base import COND, MUTED, PAPER, WIDTH, Animation, Board, plot, rasterize, to_image
 
 
 @plot
-def gallery(rows, top=(), left=(), width=WIDTH, gap=8, smooth=True, scale=1.0):
+def gallery(
+    rows: Sequence[Sequence[Image.Image]],
+    top: Sequence[str] = (),
+    left: Sequence[str] = (),
+    width: float = WIDTH,
+    gap: float = 8,
+    smooth: bool | list[bool] = True,
+    scale: float | list[float] = 1.0,
+) -> Board:
     """Rows of pictures, with a label above each column and left of each row.
 
     smooth, scale: one value or one per row. smooth=False keeps every value a square (latents);
     a row of scale 0.5 is drawn half as large.
     """
     margin, head, columns = (130 if left else 0), (30 if top else 0), len(rows[0])
-    smooth, scale = (x if isinstance(x, list) else [x] * len(rows) for x in (smooth, scale))
+    smooths = smooth if isinstance(smooth, list) else [smooth] * len(rows)
+    scales = scale if isinstance(scale, list) else [scale] * len(rows)
     cell = (width - margin - gap * (columns - 1)) / columns
-    heights = [cell * k * row[0].height / row[0].width for row, k in zip(rows, scale)]
+    heights = [cell * k * row[0].height / row[0].width for row, k in zip(rows, scales)]
     board = Board(width, head + sum(heights) + gap * (len(rows) - 1))
     for i, label in enumerate(top):
         board.text(margin + i * (cell + gap) + cell / 2, 13, label, ha="center")
-    y = head
+    y = float(head)
     for j, row in enumerate(rows):
         if left:
             board.text(margin - 14, y + heights[j] / 2, left[j], ha="right")
         for i, image in enumerate(row):
-            x = margin + i * (cell + gap) + cell * (1 - scale[j]) / 2
-            board.picture(x, y, cell * scale[j], heights[j], image, smooth=smooth[j])
+            x = margin + i * (cell + gap) + cell * (1 - scales[j]) / 2
+            board.picture(x, y, cell * scales[j], heights[j], image, smooth=smooths[j])
         y += heights[j] + gap
     return board
 
 
 @plot
-def album(images, titles, notes, off=None, columns=5, gap=16):
+def album(
+    images: Sequence[Image.Image],
+    titles: Sequence[str],
+    notes: Sequence[str],
+    off: Sequence[float] | None = None,
+    columns: int = 5,
+    gap: float = 16,
+) -> Board:
     """Pictures in rows, each with its title and a note below; off: how far each is from the first, drawn as a bar."""
     cell = (WIDTH - gap * (columns - 1)) / columns
     high = cell * images[0].height / images[0].width
@@ -57,7 +77,7 @@ def album(images, titles, notes, off=None, columns=5, gap=16):
 
 
 @plot
-def social(image, lines, below):
+def social(image: Image.Image, lines: Sequence[str], below: str) -> Board:
     """1200 x 630 pixels, for the preview of a link: a title in `lines` beside a picture."""
     board = Board(600, 315)
     for i, line in enumerate(lines):
@@ -70,13 +90,13 @@ def social(image, lines, below):
 
 
 @plot
-def sizes(images, labels, height=280, gap=20):
+def sizes(images: Sequence[Image.Image], labels: Sequence[str], height: float = 280, gap: float = 20) -> Board:
     """Pictures of different sizes on one scale, side by side, each with its label below."""
     scale = min(
         height / max(i.height for i in images), (WIDTH - gap * (len(images) - 1)) / sum(i.width for i in images)
     )
     board = Board(sum(i.width for i in images) * scale + gap * (len(images) - 1), height + 34)
-    x = 0
+    x = 0.0
     for image, label in zip(images, labels):
         w, h = image.width * scale, image.height * scale
         board.picture(x, height - h, w, h, image)
@@ -85,7 +105,7 @@ def sizes(images, labels, height=280, gap=20):
     return board
 
 
-def side_by_side(images, gap=8):
+def side_by_side(images: Sequence[Image.Image], gap: int = 8) -> Image.Image:
     """One picture of several equally high ones, from left to right"""
     row = Image.new("RGB", (sum(image.width + gap for image in images) - gap, images[0].height), PAPER)
     x = 0
@@ -95,7 +115,9 @@ def side_by_side(images, gap=8):
     return row
 
 
-def movie(images, captions, size=220, smooth=True, **options) -> Animation:
+def movie(
+    images: Iterable[Image.Image], captions: Iterable[str], size: int = 220, smooth: bool = True, **options: Any
+) -> Animation:
     """An animation of equally large pictures, each with its caption below. Squares are kept without loss."""
     frames = []
     for image, caption in zip(images, captions):
@@ -117,7 +139,7 @@ def principal(stages: torch.Tensor, pictures: list[Image.Image]) -> list[Image.I
     flat = stages.movedim(1, -1).flatten(0, 2).double().numpy()
     flat = flat - flat.mean(0)
     parts = flat @ np.linalg.eigh(flat.T @ flat)[1][:, :-4:-1]
-    rgb = np.reshape([np.asarray(picture.resize((w, h), Image.BOX)) / 255 for picture in pictures], (-1, 3))
+    rgb = np.reshape([np.asarray(picture.resize((w, h), Resampling.BOX)) / 255 for picture in pictures], (-1, 3))
     wanted = rgb @ [[1, 1, 0.5], [1, -1, 0.5], [1, 0, -1]]  # lightness, red - green, yellow - blue
     parts = parts * np.where(((wanted - wanted.mean(0)) * parts).sum(0) < 0, -1, 1)
     low, high = np.percentile(parts, [2, 98], axis=0)
@@ -126,7 +148,7 @@ def principal(stages: torch.Tensor, pictures: list[Image.Image]) -> list[Image.I
     return [to_image(picture) for picture in oklab(lab).reshape(n, h, w, 3)]
 
 
-def oklab(lab):
+def oklab(lab: np.ndarray) -> np.ndarray:
     """(..., 3) lightness, green to red, blue to yellow -> (..., 3) sRGB. https://bottosson.github.io/posts/oklab"""
     to_cones = [[1, 0.3963377774, 0.2158037573], [1, -0.1055613458, -0.0638541728], [1, -0.0894841775, -1.2914855480]]
     to_rgb = [

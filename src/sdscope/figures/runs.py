@@ -15,12 +15,15 @@ import json
 import os
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
 from filelock import FileLock
 
 from .. import files
 from ..errors import SdscopeError
+from ..pipeline import StableDiffusion
+from ..steps import Scheduler
 from ..trace import Trace, trace
 
 ROOM = 4e9  # bytes of runs that are kept on disk
@@ -35,20 +38,32 @@ class Runs:
     hooks or other weights into the UNet calls the pipe itself, not `run`.
     """
 
-    every = []  # of this process
+    every: list[Runs] = []  # of this process
 
-    def __init__(self, pipe):
-        self.pipe, self.kept, self.made, self.asked = pipe, {}, 0, 0
+    def __init__(self, pipe: StableDiffusion):
+        self.pipe, self.made, self.asked = pipe, 0, 0
+        self.kept: dict[str, Trace] = {}
         self.folder = Path(os.environ["SDSCOPE_RUNS"]) if os.environ.get("SDSCOPE_RUNS") else None
         self.fingerprint = fingerprint(pipe) if self.folder else ""
         pipe.unet.register_forward_hook(self.count)
         self.every.append(self)
 
-    def count(self, *_):
+    def count(self, *_: object) -> None:
         self.made, self.asked = self.made + 1, self.asked + 1
 
-    def __call__(self, prompt, seed, steps, guidance, negative_prompt="", width=None, height=None,
-                 scheduler=None, attention=False, features=False) -> Trace:  # fmt: skip
+    def __call__(
+        self,
+        prompt: str | list[str],
+        seed: int | list[int],
+        steps: int,
+        guidance: float,
+        negative_prompt: str | list[str] = "",
+        width: int | None = None,
+        height: int | None = None,
+        scheduler: Scheduler | None = None,
+        attention: bool | str = False,
+        features: bool = False,
+    ) -> Trace:
         """prompt, negative_prompt and seed: one, or lists, as the pipeline takes them.
 
         scheduler: in place of the pipe's own; attention, features: as trace takes them.
@@ -59,15 +74,9 @@ class Runs:
         height, width = height or self.pipe.sides[0], width or self.pipe.sides[1]
         setting = [prompt, negative_prompt, height, width, steps, float(guidance), seed]
         kind = type(scheduler)
-        key = [
-            *setting,
-            attention,
-            features,
-            f"{kind.__module__}.{kind.__name__}",
-            config_of(scheduler),
-            self.fingerprint,
-        ]
-        key = sha256(json.dumps(key).encode())
+        name = f"{kind.__module__}.{kind.__name__}"
+        all_of_it = [*setting, attention, features, name, config_of(scheduler), self.fingerprint]
+        key = sha256(json.dumps(all_of_it).encode())
         if kind.__module__ == "__main__":  # a class of the notebook: its source may be another next time
             return self.paint(setting, scheduler, attention, features)
         if key not in self.kept:
@@ -76,7 +85,7 @@ class Runs:
             self.asked += len(self.kept[key].steps)
         return self.kept[key]
 
-    def on_disk(self, key, *what) -> Trace:
+    def on_disk(self, key: str, *what: Any) -> Trace:
         """Loaded, or painted and saved. Who comes while another process paints it waits for that."""
         if not self.folder:
             return self.paint(*what)
@@ -92,7 +101,7 @@ class Runs:
                 t.save(path)
         return t
 
-    def paint(self, setting, scheduler, attention, features) -> Trace:
+    def paint(self, setting: list, scheduler: Scheduler, attention: bool | str, features: bool) -> Trace:
         own, self.pipe.scheduler = self.pipe.scheduler, scheduler
         try:
             with trace(self.pipe, attention, features) as t:
@@ -102,7 +111,7 @@ class Runs:
         return t
 
 
-def fingerprint(pipe) -> str:
+def fingerprint(pipe: StableDiffusion) -> str:
     """Of what is the same for all runs of a pipe: weights, code, versions, and what rounds as it does."""
     total = hashlib.sha256()
     package = Path(__file__).parents[1]
@@ -118,7 +127,7 @@ def fingerprint(pipe) -> str:
     return total.hexdigest()
 
 
-def config_of(part) -> str:
+def config_of(part: Any) -> str:
     """The config of a scheduler or a model, ours, diffusers' or transformers'."""
     config = part.config
     config = config.to_dict() if hasattr(config, "to_dict") else dict(config)

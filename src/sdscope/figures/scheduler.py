@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import torch
+from matplotlib.axis import Axis
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from PIL import Image
 
+from ..scheduler import DDIM
+from ..trace import Step
 from .base import COND, GUIDED, INK, LATENTS, MUTED, NOISE, TEXT, UNCOND, WIDTH, X0, Board, plot
 from .latents import LatentRGB
 
@@ -14,7 +20,7 @@ LANES = [(LATENTS, "o"), (UNCOND, "v"), (X0, "s"), (COND, "D"), (GUIDED, "^")]  
 
 
 @plot
-def timetable(scheduler, steps: int, pictures: dict[int, Image.Image]):
+def timetable(scheduler: DDIM, steps: int, pictures: dict[int, Image.Image]) -> Board:
     """alpha_prod_t over all times, the times that are visited, and the latents ({time: picture}) at some of them."""
     scheduler.set_timesteps(steps)
     total, cell = scheduler.config.num_train_timesteps, 92
@@ -35,7 +41,7 @@ def timetable(scheduler, steps: int, pictures: dict[int, Image.Image]):
 
 
 @plot
-def alphas(scheduler, steps: int):
+def alphas(scheduler: DDIM, steps: int) -> Board:
     """alpha_prod_t and alpha_prod_t_prev at every step, and how much each step adds."""
     scheduler.set_timesteps(steps)
     now = scheduler.alphas_cumprod[scheduler.timesteps].numpy()
@@ -61,18 +67,19 @@ def alphas(scheduler, steps: int):
     return board
 
 
-def alpha_prev(scheduler, t) -> float:
+def alpha_prev(scheduler: DDIM, t: int) -> float:
     """alpha_prod_t_prev of DDIM's step from time t"""
     prev = t - scheduler.stride
     return float(scheduler.alphas_cumprod[prev] if prev >= 0 else scheduler.final_alpha_cumprod)
 
 
-def ddim_terms(scheduler, step) -> list[list[tuple]]:
+def ddim_terms(scheduler: DDIM, step: Step) -> list[list[tuple]]:
     """The terms of one DDIM step as equations: [[(name, value), (factor, name, value), (factor, name, value)]].
 
     The first entry of an equation is the sum of the others, each times its factor: a test adds them up.
     """
-    a, a_prev = float(scheduler.alphas_cumprod[step.t]), alpha_prev(scheduler, step.t)
+    t = int(step.t)
+    a, a_prev = float(scheduler.alphas_cumprod[t]), alpha_prev(scheduler, t)
     b, x, out, x0 = 1 - a, step.latents, step.noise, step.pred_x0
     noise = (x - a**0.5 * x0) / b**0.5  # x_t is a mix of picture and noise, so this is the noise
     latents, pred_x0, eps = ("latents", x), ("pred_x0", x0), ("noise", noise)
@@ -85,7 +92,7 @@ def ddim_terms(scheduler, step) -> list[list[tuple]]:
 
 
 @plot
-def ddim_step(scheduler, step, rgb: LatentRGB):
+def ddim_step(scheduler: DDIM, step: Step, rgb: LatentRGB) -> Board:
     """One step as sums of pictures: what is multiplied by what."""
     colours = {"latents": LATENTS, "next latents": LATENTS, "v": GUIDED, "noise": NOISE, "pred_x0": X0}
     meaning = {
@@ -112,20 +119,26 @@ def ddim_step(scheduler, step, rgb: LatentRGB):
 
 
 @plot
-def trials(rows: dict[str, dict[str, Image.Image]], right="", columns=None, width=WIDTH, gap=8):
+def trials(
+    rows: dict[str, dict[str, Image.Image]],
+    right: str = "",
+    columns: int | None = None,
+    width: float = WIDTH,
+    gap: float = 8,
+) -> Board:
     """One picture painted in several ways: {what is varied: {how: picture}}; `right` is the way that is right."""
     columns = columns or max(map(len, rows.values()))
     cell = (width - gap * (columns - 1)) / columns
     image = next(iter(next(iter(rows.values())).values()))
     tall = cell * image.height / image.width
-    places, y = [], 0
+    places, y = [], 0.0
     for title, pictures in rows.items():
         y += 34 if title else 2
         places += [(i % columns * (cell + gap), y + i // columns * (tall + 34)) for i in range(len(pictures))]
         y = places[-1][1] + tall + 34
-    board, places = Board(width, y - 4), iter(places)
+    board, free = Board(width, y - 4), iter(places)
     for title, pictures in rows.items():
-        for i, ((how, picture), (x, y)) in enumerate(zip(pictures.items(), places)):
+        for i, ((how, picture), (x, y)) in enumerate(zip(pictures.items(), free)):
             colour, weight = (GUIDED, "bold") if how == right else (INK, "normal")
             board.picture(x, y, cell, tall, picture, edge=GUIDED if how == right else None)
             board.text(x + cell / 2, y + tall + 15, how, color=colour, weight=weight, ha="center")
@@ -135,7 +148,7 @@ def trials(rows: dict[str, dict[str, Image.Image]], right="", columns=None, widt
 
 
 @plot
-def spacings(lanes: dict[str, tuple[list[float], Image.Image]]):
+def spacings(lanes: dict[str, tuple[list[float], Image.Image]]) -> Board:
     """Choices of times on one line from noise to picture, and what each leads to: {name: (times, picture)}"""
     cell, high = 124, 138
     board = Board(WIDTH, len(lanes) * high - 10)
@@ -160,7 +173,7 @@ def look(image: Image.Image) -> dict[str, float]:
     return {"contrast": grey.std(), "saturation": np.ptp(pixels, axis=-1).mean(), "sharpness": sharpness}
 
 
-def noise_left(scheduler, ratio: float) -> torch.Tensor:
+def noise_left(scheduler: DDIM, ratio: float) -> torch.Tensor:
     """(steps,): how much noise there is at each step for the noise that the schedule expects there, when every
     prediction is made `ratio` times as strong. In x / sqrt(alpha_prod) a step of DDIM is a step of Euler's,
     dx = noise d sigma (arXiv:2010.02502, equation 14), so from sigma to sigma' it leaves
@@ -173,7 +186,7 @@ def noise_left(scheduler, ratio: float) -> torch.Tensor:
 
 
 @plot
-def ratio_noise(scheduler, seen: dict[float, list[float]]):
+def ratio_noise(scheduler: DDIM, seen: dict[float, list[float]]) -> Board:
     """How strong the UNet says that the noise is, at every step, when each prediction is made `ratio` times as strong.
 
     seen: {ratio: the standard deviation of the predicted noise at each step}; 1 is what the schedule expects.
@@ -186,8 +199,8 @@ def ratio_noise(scheduler, seen: dict[float, list[float]]):
         axes.plot(x, noise_left(scheduler, ratio), color=colour, lw=1.5, ls=(0, (4, 3)))
         axes.plot(x, values, "o-", color=colour, markersize=4.5)
         middle = steps // 2
-        label = dict(textcoords="offset points", ha="center", color=TEXT.get(colour, colour), size=11.5, weight="bold")
-        axes.annotate(f"× {ratio:g}", (x[middle], values[middle]), (0, 9), **label)
+        letters: dict[str, Any] = dict(ha="center", color=TEXT.get(colour, colour), size=11.5, weight="bold")
+        axes.annotate(f"× {ratio:g}", (x[middle], values[middle]), (0, 9), textcoords="offset points", **letters)
     high = 1.4 * max(max(values) for values in seen.values())
     low = 0.7 * min(min(values) for values in seen.values())
     axes.set(
@@ -198,7 +211,7 @@ def ratio_noise(scheduler, seen: dict[float, list[float]]):
     return board
 
 
-def log_ticks(axis, ticks):
+def log_ticks(axis: Axis, ticks: Sequence[float]) -> None:
     """These ticks and no others, as plain numbers."""
     axis.set_major_locator(FixedLocator(ticks))
     axis.set_minor_locator(NullLocator())
@@ -211,7 +224,7 @@ def steps_for(name: str, calls: int) -> int:
 
 
 @plot
-def race(lanes: dict[str, dict[int, Image.Image]], distances: dict[str, dict[int, float]], goal: str):
+def race(lanes: dict[str, dict[int, Image.Image]], distances: dict[str, dict[int, float]], goal: str) -> Board:
     """Schedulers at equal UNet calls: {name: {calls: picture}}, and how far each picture is from the `goal`."""
     names, calls = list(lanes), list(next(iter(lanes.values())))
     margin, cell, gap = 108, 86, 6

@@ -9,6 +9,7 @@ import json
 
 import numpy as np
 from PIL import Image
+from PIL.Image import Resampling
 
 from .base import Shown, to_bytes
 
@@ -22,7 +23,7 @@ class Sheet(Shown):
     lossless keeps every pixel, for latents; paintings are smaller without.
     """
 
-    def __init__(self, rows: dict[str, list[Image.Image]], columns: list, lossless=False):
+    def __init__(self, rows: dict[str, list[Image.Image]], columns: list, lossless: bool = False):
         picture = next(iter(rows.values()))[0]
         width = min(picture.width, SIDE, WIDEST // len(columns))
         height = width * picture.height // picture.width
@@ -33,10 +34,10 @@ class Sheet(Shown):
                 raise ValueError(f"{len(columns)} columns, but {len(pictures)} pictures in a row")
             for x, picture in enumerate(pictures):
                 if picture.width != width:
-                    picture = picture.resize((width, height), Image.LANCZOS)
+                    picture = picture.resize((width, height), Resampling.LANCZOS)
                 self.image.paste(picture, (x * width, y * height))
 
-    def render(self, suffix):
+    def render(self, suffix: str) -> bytes:
         if suffix != ".webp":
             raise ValueError(f"a sheet is saved as .webp, not {suffix}")
         return to_bytes(np.asarray(self.image), suffix, lossless=self.lossless, quality=82, method=4)
@@ -47,11 +48,11 @@ class Data(Shown):
 
     suffix = ".json"
 
-    def __init__(self, value):
+    def __init__(self, value: object):
         self.value = value
 
-    def render(self, suffix):
+    def render(self, suffix: str) -> bytes:
         return json.dumps(self.value, ensure_ascii=False, separators=(",", ":")).encode()
 
-    def _repr_html_(self):
+    def _repr_html_(self) -> str:
         return f"<pre>{json.dumps(self.value, ensure_ascii=False, indent=1)[:2000]}</pre>"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
 import matplotlib
 import torch
 from matplotlib.font_manager import FontProperties
@@ -9,9 +12,13 @@ from matplotlib.patches import FancyBboxPatch
 from matplotlib.textpath import TextPath
 from PIL import Image
 
+from ..pipeline import StableDiffusion
 from ..trace import Tokens
 from ..vocabulary import END, LETTERS, START
 from .base import COND, INK, LATENTS, MUTED, SIGNED, WIDTH, Board, plot
+
+if TYPE_CHECKING:
+    from transformers import CLIPTokenizer
 
 SPECIAL = {START: "start", END: "end"}
 # the byte that each letter of a vocabulary stands for: its own number, or those that are no letters in their order
@@ -37,7 +44,7 @@ def used(tokens: Tokens) -> int:
     return min(tokens.end + 1, len(tokens.strings))
 
 
-def token_examples(tokenizer, prompts: list[str]) -> dict:
+def token_examples(tokenizer: CLIPTokenizer, prompts: list[str]) -> dict:
     """{"limit": 77, "examples": [{prompt, pieces: [(string, id), ...], dropped: what is cut off}, ...]}"""
     limit, examples = tokenizer.model_max_length, []
     for prompt in prompts:
@@ -50,7 +57,7 @@ def token_examples(tokenizer, prompts: list[str]) -> dict:
 
 
 @plot
-def token_strip(tokens: Tokens, width=WIDTH):
+def token_strip(tokens: Tokens, width: float = WIDTH) -> Board:
     """Each token in a box, its id below; the padding as one last box."""
     n = used(tokens)
     boxes = [(readable(s), str(i), MUTED if s in SPECIAL else LATENTS) for s, i in zip(tokens.strings[:n], tokens.ids)]
@@ -69,10 +76,10 @@ def token_strip(tokens: Tokens, width=WIDTH):
 
 
 @plot
-def cut_off(tokenizer, text: str, width=WIDTH):
+def cut_off(tokenizer: CLIPTokenizer, text: str, width: float = WIDTH) -> Board:
     """All tokens of a text: those that the text encoder reads, and those for which there is no room."""
     ids, room = tokenizer(text, verbose=False).input_ids, tokenizer.model_max_length
-    strings = tokenizer.convert_ids_to_tokens(ids)
+    strings = list(tokenizer.convert_ids_to_tokens(ids))
     if len(ids) > room:  # the end token takes the last place
         strings = strings[: room - 1] + strings[-1:] + strings[room - 1 : -1]
     placed = lines([max(text_width(readable(string), 15), 8) + 16 for string in strings], width, gap=4)
@@ -85,18 +92,19 @@ def cut_off(tokenizer, text: str, width=WIDTH):
     for i, ((x, line, w), string) in enumerate(zip(placed, strings)):
         y, special = 34 + line * 38, string in SPECIAL
         colour = COND if i >= room else MUTED if special else LATENTS
-        look = dict(fc="#f6e3dc" if i >= room else "white", ec=colour, lw=1.4, ls="--" if i >= room else "-")
-        axes.add_patch(FancyBboxPatch((x + 3, y + 3), w - 6, 26, "round,pad=3", **look))
+        face, line_style = ("#f6e3dc", "--") if i >= room else ("white", "-")
+        box = FancyBboxPatch((x + 3, y + 3), w - 6, 26, "round,pad=3", fc=face, ec=colour, lw=1.4, ls=line_style)
+        axes.add_patch(box)
         board.text(x + w / 2, y + 16, readable(string), 15, MUTED if special else INK, ha="center")
     return board
 
 
 def lines(widths: list[float], width: float, gap: float) -> list[tuple[float, int, float]]:
     """Boxes set like words: (x, line, its width) of each."""
-    x, line, placed = 2, 0, []
+    x, line, placed = 2.0, 0, []
     for w in widths:
         if x + w > width and x > 2:
-            x, line = 2, line + 1
+            x, line = 2.0, line + 1
         placed.append((x, line, w))
         x += w + gap
     return placed
@@ -112,13 +120,13 @@ def text_width(string: str, size: float) -> float:
 
 
 @plot
-def embedding(tokens: Tokens, values: torch.Tensor, rows=12):
+def embedding(tokens: Tokens, values: torch.Tensor, rows: int = 12) -> Board:
     """(77, D) as a picture: a row for each token, the padding squeezed together below."""
     n, values = min(used(tokens), rows), values.float()
     high, margin, width = 25, 110, 450
     board = Board(margin + width, 34 + n * high + 56)
     limit = float(values.abs().quantile(0.995))
-    look = dict(cmap=SIGNED, vmin=-limit, vmax=limit, aspect="auto", interpolation="none")
+    look: dict[str, Any] = dict(cmap=SIGNED, vmin=-limit, vmax=limit, aspect="auto", interpolation="none")
     board.text(margin, 16, f"{values.shape[0]} tokens, {values.shape[1]} numbers each")
     axes = board.axes(margin, 34, width, n * high, frame=False)
     drawn = axes.imshow(values[:n], **look)
@@ -134,7 +142,7 @@ def embedding(tokens: Tokens, values: torch.Tensor, rows=12):
     return board
 
 
-def last_tokens(pipe, texts: list[str]) -> torch.Tensor:
+def last_tokens(pipe: StableDiffusion, texts: list[str]) -> torch.Tensor:
     """(n, D): for each text the vector of its end token, the one that has seen all of it."""
     ids = pipe.tokenizer(texts).input_ids
     return torch.stack(
@@ -143,7 +151,7 @@ def last_tokens(pipe, texts: list[str]) -> torch.Tensor:
 
 
 @plot
-def similarity(texts: list[str], vectors: torch.Tensor):
+def similarity(texts: list[str], vectors: torch.Tensor) -> Board:
     """Cosine of the angle between every two of the vectors (n, D)."""
     unit = vectors / vectors.norm(dim=1, keepdim=True)
     cosine = (unit @ unit.T).numpy()
@@ -162,7 +170,7 @@ def similarity(texts: list[str], vectors: torch.Tensor):
 
 
 @plot
-def equations(rows: list[list[Image.Image]], labels: list[list[str]], signs=("−", "+", "=")):
+def equations(rows: list[list[Image.Image]], labels: list[list[str]], signs: Sequence[str] = ("−", "+", "=")) -> Board:
     """Sums of embeddings, painted: in each row what is added and subtracted, and what is painted from the sum."""
     cell, between, high = 98, 50, 134
     board = Board(4 * cell + 3 * between, len(rows) * high - 4)

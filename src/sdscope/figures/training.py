@@ -29,7 +29,7 @@ def childhood(folder: Path, side: int, columns: int = 4) -> tuple[dict, dict[int
 
 
 @plot
-def growth(curve: list[tuple[int, float]], pictures: dict[int, Image.Image], cell=84, gap=6):
+def growth(curve: list[tuple[int, float]], pictures: dict[int, Image.Image], cell: float = 84, gap: float = 6) -> Board:
     """The loss, and above it what the same prompt and seed became after so many steps; as many pictures as there is
     room for."""
     steps, losses = np.array(curve).T
@@ -40,21 +40,21 @@ def growth(curve: list[tuple[int, float]], pictures: dict[int, Image.Image], cel
     place = lambda step: left + wide * np.log(step / first) / np.log(last / first)
     axes.plot(steps, losses, color=LATENTS)
     axes.set(xscale="log", yscale="log", xlim=(first, last), xlabel="steps", ylabel="loss: squared error of v")
-    shown = []
+    shown: list[int] = []
     for step in sorted(pictures, reverse=True):
         if step and (not shown or place(shown[-1]) - place(step) >= cell + gap):
             shown.append(step)
             board.picture(place(step) - cell / 2, 0, cell, cell, pictures[step])
             axes.axvline(step, color=MUTED, lw=0.8, ls=":")
     axes.xaxis.set(major_locator=FixedLocator(shown), minor_locator=NullLocator(), major_formatter="{x:g}")
-    low, high = losses.min(), losses.max()
-    axes.yaxis.set(major_locator=FixedLocator(np.geomspace(low, high, 4)), minor_locator=NullLocator())
-    axes.set_yticklabels([f"{loss:.2f}" for loss in np.geomspace(low, high, 4)])
+    ticks = np.geomspace(losses.min(), losses.max(), 4).tolist()
+    axes.yaxis.set(major_locator=FixedLocator(ticks), minor_locator=NullLocator())
+    axes.set_yticklabels([f"{loss:.2f}" for loss in ticks])
     return board
 
 
 @plot
-def scores(evaluation: dict, names: list[str], columns=4):
+def scores(evaluation: dict, names: list[str], columns: int = 4) -> Board:
     """How often the judge reads from pictures what was asked for, by guidance, with 95% intervals; dashed: from the
     painter's own pictures after the autoencoder, which is as good as it can get."""
     wide, high, gap = 150, 118, 76
@@ -74,7 +74,7 @@ def scores(evaluation: dict, names: list[str], columns=4):
 
 
 @plot
-def price(evaluation: dict):
+def price(evaluation: dict) -> Board:
     """What guidance costs: how different pictures of one prompt are, and how far all are from the painter's."""
     board = Board(WIDTH, 330)
     scales = [row["scale"] for row in evaluation["guidance"]]

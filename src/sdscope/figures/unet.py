@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
+from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 from PIL import Image
 
-from ..trace import Tokens, Trace
+from ..trace import Step, Tokens, Trace
 from .base import COND, HEAT, INK, LATENTS, MUTED, NOISE, SCALE, WIDTH, Board, coloured, plot
 from .pictures import principal
 
@@ -27,7 +31,7 @@ def skips(t: Trace) -> list[tuple[str, str, int]]:
 
 
 @plot
-def unet_ledger(t: Trace):
+def unet_ledger(t: Trace) -> Board:
     """Every block of the UNet in the order in which it ran: as high as its picture, a level lower for each halving."""
     sides = sorted({shape[-2] for shape in t.unet.shapes.values()}, reverse=True)
     margin, unit, drop = 118, 92, 84
@@ -35,7 +39,7 @@ def unet_ledger(t: Trace):
     axes = board.axes(0, 0, WIDTH, board.height, frame=False)
     axes.set(xlim=(0, WIDTH), ylim=(board.height, 0))
     step = (WIDTH - 2 * margin) / len(t.unet.shapes)
-    ends = {}  # (level, down or up) -> [left, right, shape]
+    ends: dict[tuple[int, bool], list] = {}  # (level, down or up) -> [left, right, shape]
     for i, (name, shape) in enumerate(t.unet.shapes.items()):
         level = sides.index(shape[-2])
         x, high = margin + i * step, max(unit * shape[-2] / sides[0], 8)
@@ -64,7 +68,7 @@ def unet_ledger(t: Trace):
 
 
 @plot
-def line_by_line(lines: dict[str, torch.Tensor], size: tuple[int, int]):
+def line_by_line(lines: dict[str, torch.Tensor], size: tuple[int, int]) -> Board:
     """A block's lines of code and what each gives: its shape, its size (rms), and some of its channels as pictures.
 
     lines: {code: (1, C, h, w), or (1, h * w, C)}; size: (h, w). Shown are the channels that vary most in
@@ -108,7 +112,12 @@ def crowded(image: Image.Image, cell: float) -> bool:
 
 
 @plot
-def features(steps, latents, levels: dict[str, torch.Tensor], decoded):
+def features(
+    steps: Sequence[Step],
+    latents: list[Image.Image],
+    levels: dict[str, torch.Tensor],
+    decoded: list[Image.Image],
+) -> Board:
     """What the levels of the UNet see at some steps: a row for each step, from the latents to the decoded pred_x0.
 
     latents, decoded: a picture for each step. levels: {name: (steps, C, h, w)}, as directions in which the
@@ -136,7 +145,13 @@ def features(steps, latents, levels: dict[str, torch.Tensor], decoded):
 
 
 @plot
-def places(image: Image.Image, marked: list[tuple], looks: torch.Tensor, listens: torch.Tensor, tokens: Tokens):
+def places(
+    image: Image.Image,
+    marked: list[tuple[int, int]],
+    looks: torch.Tensor,
+    listens: torch.Tensor,
+    tokens: Tokens,
+) -> Board:
     """A few places of a picture: at which places each of them looks, and to which tokens it listens.
 
     marked: [(row, column)] on a grid of h x w; looks (n, h, w), listens (n, 77): shares of attention.
@@ -157,8 +172,7 @@ def places(image: Image.Image, marked: list[tuple], looks: torch.Tensor, listens
         x = (i + 1) * (cell + gap)
         board.text(x, 13, f"place {i + 1} looks at", 15)
         heat = coloured(look, None, HEAT)
-        heat = board.picture(x, top, cell, cell, heat, smooth=crowded(heat, cell))
-        mark(heat, place, look.shape)
+        mark(board.picture(x, top, cell, cell, heat, smooth=crowded(heat, cell)), place, look.shape)
         mark(whole, place, look.shape, str(i + 1))
         for j, (word, share) in enumerate(sorted(words[i].items(), key=lambda item: -item[1])[:rows]):
             y, long = below + j * high, cell * share / most
@@ -168,10 +182,11 @@ def places(image: Image.Image, marked: list[tuple], looks: torch.Tensor, listens
     return board
 
 
-def mark(axes, place, grid, label="") -> None:
+def mark(axes: Axes, place: tuple[int, int], grid: Sequence[int], label: str = "") -> None:
     """A ring around a place (row, column) of a grid of h x w, and its number beside it."""
     (row, column), (h, w) = place, grid
-    x, y, look = (column + 0.5) / w, 1 - (row + 0.5) / h, dict(transform=axes.transAxes, clip_on=False)
+    x, y = (column + 0.5) / w, 1 - (row + 0.5) / h
+    look: dict[str, Any] = dict(transform=axes.transAxes, clip_on=False)
     for colour, width in (("white", 3.2), (INK, 1.4)):
         axes.plot(x, y, "o", ms=11, mfc="none", mec=colour, mew=width, **look)
     side, ha = (0.07, "left") if x < 0.5 else (-0.07, "right")  # where there is more room

@@ -11,9 +11,9 @@ from .pictures import principal
 
 
 @plot
-def decoder_stages(t: Trace, latents: Image.Image, image: Image.Image):
+def decoder_stages(t: Trace, latents: Image.Image, image: Image.Image) -> Board:
     """The decoder's stages with their measured shapes; colours stand for directions, not for paint."""
-    stages = [("latents", latents, tuple(t.latents.shape[1:]))]
+    stages = [("latents", latents, tuple(t.steps[-1].latents.shape[1:]))]
     drawn = {name: principal(stage[None], [image])[0] for name, stage in t.vae.stages.items() if name != "conv_out"}
     stages += [(name, picture, t.vae.shapes[name][1:]) for name, picture in drawn.items()]
     stages += [("conv_out", image, t.vae.shapes["conv_out"][1:])]
@@ -31,7 +31,7 @@ def decoder_stages(t: Trace, latents: Image.Image, image: Image.Image):
 
 
 @plot
-def roundtrip(before: Image.Image, latents: Image.Image, after: Image.Image, times=4):
+def roundtrip(before: Image.Image, latents: Image.Image, after: Image.Image, times: int = 4) -> Board:
     """A picture through the encoder and the decoder, and what was lost, made `times` stronger."""
     cell, gap = 192, 38  # 192 x SCALE is three times 128: every pixel of Postcard stays a square
     board = Board(WIDTH, cell + 36)
@@ -45,7 +45,7 @@ def roundtrip(before: Image.Image, latents: Image.Image, after: Image.Image, tim
 
 
 @plot
-def hundred(pictures: list[Image.Image], mean: Image.Image, columns=10):
+def hundred(pictures: list[Image.Image], mean: Image.Image, columns: int = 10) -> Board:
     """Many pictures as one mosaic; the picture of their mean; how far they are from each other at each place."""
     cell, gap = 276, 28
     board = Board(WIDTH, 30 + cell)

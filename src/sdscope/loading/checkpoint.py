@@ -9,6 +9,7 @@ import logging
 import re
 import threading
 from contextlib import contextmanager
+from typing import cast
 
 import torch
 
@@ -93,16 +94,17 @@ def load_text(folder, device, dtype):
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
     path, weights = read_weights(folder / "text_encoder", dtype)
-    options = dict(output_loading_info=True, ignore_mismatched_sizes=True)
     try:
         with quiet():
             part = folder / "tokenizer"
             tokenizer = CLIPTokenizer.from_pretrained(part, local_files_only=True)
             part = folder / "text_encoder"
             config = CLIPTextConfig.from_pretrained(part, local_files_only=True)
-            text_encoder, report = CLIPTextModel.from_pretrained(
-                None, config=config, state_dict=weights, dtype=dtype, **options
-            )
+            loaded = CLIPTextModel.from_pretrained(
+                None, config=config, state_dict=weights, dtype=dtype,
+                output_loading_info=True, ignore_mismatched_sizes=True,
+            )  # fmt: skip
+            text_encoder, report = cast(tuple, loaded)  # two, because of output_loading_info
     except Exception as error:  # json's, tokenizers' or transformers' own
         raise unreadable(part, error) from error
     check_text(path, report)

@@ -81,7 +81,7 @@ def shown(value):
 def before_0_9(config):
     """Whether diffusers wrote this before 0.9"""
     version = re.match(r"(\d+)\.(\d+)", str(config.get("_diffusers_version")))
-    return bool(version) and tuple(map(int, version.groups())) < (0, 9)
+    return version is not None and tuple(map(int, version.groups())) < (0, 9)
 
 
 def fit_together(folder, unet, vae, text_encoder):

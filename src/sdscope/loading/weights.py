@@ -82,7 +82,8 @@ def shards(index):
 
 def read_weights(folder, dtype):
     """The folder of a part -> the file (of shards: their folder), {name: weight in this dtype}"""
-    files, weights = weights_files(folder.parent, folder.name, dtype), {}
+    files = weights_files(folder.parent, folder.name, dtype)
+    weights: dict[str, torch.Tensor] = {}
     for path in files:
         try:
             weights |= load_file(path)

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 import papermill
+from jupyter_client.provisioning import LocalProvisioner
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
 from nbformat.v4 import new_code_cell
@@ -45,7 +46,8 @@ def execute_all(
         "SDSCOPE_RUNS": str(kept.resolve()) if kept else "",
     }
     notebooks = {path: prepare(path, parameters) for path in stamps}
-    began, failed, clients, counts = time.monotonic(), [], [], []
+    began, failed, counts = time.monotonic(), [], []
+    clients: list[NotebookClient] = []
     with bars() as progress, ThreadPoolExecutor(jobs) as pool:
         futures = [
             pool.submit(execute, path, notebook, folder / path.stem, stamps[path], env, progress, clients)
@@ -150,8 +152,9 @@ def stop(client: NotebookClient) -> None:
         raise SdscopeError("stopped")
 
     client.on_cell_start = stopped
-    if client.km and client.km.has_kernel:
-        os.kill(client.km.provisioner.pid, signal.SIGKILL)
+    kernel = client.km.provisioner if client.km and client.km.has_kernel else None
+    if isinstance(kernel, LocalProvisioner) and kernel.pid:
+        os.kill(kernel.pid, signal.SIGKILL)
 
 
 def verify(name: str, notebook, stage: Path) -> None:

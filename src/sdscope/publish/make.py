@@ -97,7 +97,7 @@ def publish(stages: list[Path], names: set[str], numbers: dict, out: Path) -> No
     others = names - {stage.name for stage in stages}
     entries = {figure: entry for figure, entry in manifest.read(out / "public").items() if entry["notebook"] in others}
     excerpts = {name: texts for name, texts in manifest.read(out / "public", "excerpts").items() if name in others}
-    new = {}
+    new: dict[str, Path] = {}
     for stage in stages:
         excerpts[stage.name] = sorted(path.name for path in (stage / "embed").iterdir())
         new |= {f"embed/{stage.name}/{text}": stage / "embed" / text for text in excerpts[stage.name]}

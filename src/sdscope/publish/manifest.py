@@ -14,6 +14,7 @@ import io
 import json
 import os
 from pathlib import Path
+from typing import Any, Protocol, TypeVar
 
 from PIL import Image
 
@@ -25,6 +26,13 @@ from ..loading.settings import own_size
 from ..loading.weights import weights_sha256
 
 PROVENANCE = ("prompt", "negative_prompt", "seed", "steps", "guidance", "size", "model")
+Figure = TypeVar("Figure", bound=Shown)
+
+
+class Save(Protocol):
+    """Writes a figure and its entry; gives the figure back, so that the cell shows it."""
+
+    def __call__(self, figure: Figure, name: str, alt: str, **changes: Any) -> Figure: ...
 
 
 def out() -> Path:
@@ -34,7 +42,7 @@ def out() -> Path:
     return Path(os.environ.get("SDSCOPE_OUT", default))
 
 
-def saver(notebook: str, **provenance):
+def saver(notebook: str, **provenance: Any) -> Save:
     """-> save(figure, name, alt, **changes), for one notebook.
 
     provenance: all of PROVENANCE, of the notebook (size None: what the model was trained for); `changes`,
@@ -48,7 +56,7 @@ def saver(notebook: str, **provenance):
         unet, vae = (read_settings(folder, part) for part in ("unet", "vae"))
         provenance["size"] = own_size(unet, vae)[0]
 
-    def save(figure: Shown, name: str, alt: str, **changes) -> Shown:
+    def save(figure: Figure, name: str, alt: str, **changes: Any) -> Figure:
         unknown = set(changes) - set(PROVENANCE)
         if unknown:
             raise TypeError(f"not provenance: {', '.join(sorted(unknown))}")
@@ -66,7 +74,7 @@ def saver(notebook: str, **provenance):
     return save
 
 
-def read(folder: Path | None = None, what="figures") -> dict:
+def read(folder: Path | None = None, what: str = "figures") -> dict:
     """{figure name: entry}, or {notebook: names of its "excerpts"}; empty when nothing was written yet."""
     path = (folder or out()) / "manifest.json"
     return json.loads(path.read_text()).get(what, {}) if path.exists() else {}
@@ -83,7 +91,7 @@ def write_manifest(folder: Path, figures: dict, excerpts: dict) -> None:
     write_json(folder / "manifest.json", {what: dict(sorted(entries.items())) for what, entries in told.items()})
 
 
-def write_json(path: Path, value) -> None:
+def write_json(path: Path, value: object) -> None:
     files.write(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n", parents=True)
 
 

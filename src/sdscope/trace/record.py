@@ -15,7 +15,9 @@ import functools
 import hashlib
 import json
 from dataclasses import dataclass, field
+from os import PathLike
 from types import SimpleNamespace
+from typing import Any, NoReturn, SupportsIndex, overload
 
 import torch
 import torch.nn.functional as F
@@ -32,7 +34,7 @@ from ..vocabulary import END, SINGLE, START
 PER_STEP = ("latents", "model_input", "noise_uncond", "noise_cond", "noise", "pred_x0")
 
 
-def cutter(tokenizer) -> str:
+def cutter(tokenizer: Any) -> str:
     """How transformers' `tokenizer` cuts a text into words, as JSON: all of it but the vocabulary, in whose place
     there are single letters. "" where it cannot be known, of a tokenizer that is written in Python."""
     whole = getattr(tokenizer, "backend_tokenizer", None)
@@ -74,7 +76,9 @@ class Tokens:
     def glue(self, strings: list[str]) -> list[tuple[str, list[int]]]:
         """Tokens that people have added to a tokenizer are words without a `</w>`."""
         added = read_cutter(self.cutter).get_added_tokens_decoder().values() if self.cutter else ()
-        whole, words, pieces, positions = {START, END, *(token.content for token in added)}, [], "", []
+        whole, pieces = {START, END, *(token.content for token in added)}, ""
+        words: list[tuple[str, list[int]]] = []
+        positions: list[int] = []
         for position, string in enumerate(strings):
             pieces, positions = pieces + string, [*positions, position]
             if string in whole or string.endswith("</w>"):
@@ -107,7 +111,7 @@ def position(which: int, length: int) -> list[int]:
     return [int(which)]
 
 
-class Attention(dict):
+class Attention(dict[Any, torch.Tensor]):
     """Cross-attention of one step (or the mean over the steps), of the prompt's half of the batch.
 
     "mean":  {"16x16": (B, h, w, 77), ...}, the mean over the heads and layers of that resolution
@@ -116,11 +120,11 @@ class Attention(dict):
     position: `attention["ship"]` is attention.word("ship").
     """
 
-    def __init__(self, maps, layers, tokens):
+    def __init__(self, maps: dict[str, torch.Tensor], layers: dict[str, int], tokens: list[Tokens | None]):
         super().__init__(maps)
         self.layers, self.tokens = layers, tokens  # layers: {name: how many went into that map}
 
-    def __missing__(self, which):
+    def __missing__(self, which: str | int) -> torch.Tensor:
         return self.word(which)
 
     def word(self, which: str | int, picture: int = 0, layer: str | None = None) -> torch.Tensor:
@@ -137,15 +141,18 @@ class Attention(dict):
         if picture not in range(-pictures, pictures):
             raise SdscopeError(f"no picture {picture}: the trace has {pictures}, counted from 0")
         tokens = self.tokens[picture]
-        if tokens is None and isinstance(which, str):
+        if tokens is not None:
+            positions = tokens.find(which)
+        elif isinstance(which, str):
             why = "the prompt was encoded outside of the trace, or its embeddings were changed"
             raise SdscopeError(f"{why}: ask for a position, not for a word")
-        positions = tokens.find(which) if tokens else position(which, next(iter(self.values())).shape[-1])
+        else:
+            positions = position(which, next(iter(self.values())).shape[-1])
         maps = {k: m[picture][..., positions].float().sum(-1) for k, m in self.items() if layer in (None, k)}
         if layer is not None:
             return maps[layer]
         size = max((m.shape[-2:] for m in maps.values()), key=lambda size: size[0] * size[1])
-        total = 0
+        total = torch.zeros(size)
         for name, m in maps.items():
             m = m.mean(0) if m.ndim == 3 else m
             m = F.interpolate(m[None, None], size, mode="bilinear", align_corners=False)[0, 0]
@@ -157,15 +164,15 @@ class Stages(dict):
     """{part of the decoder: what it gave}. Empty where the picture was decoded in tiles: no part saw the whole of
     it."""
 
-    def __missing__(self, name):
+    def __missing__(self, name: str) -> NoReturn:
         what = f"there is {', '.join(self)}" if self else "nothing was decoded, or only in tiles"
         raise SdscopeError(f"no part {name!r} of the decoder: {what}")
 
 
-class Features(dict):
+class Features(dict[str, torch.Tensor]):
     """{part of the UNet: (h, w)}: the mean over its output's channels, of the first picture, with the prompt."""
 
-    def __missing__(self, name):
+    def __missing__(self, name: str) -> NoReturn:
         if not self:
             raise SdscopeError("this trace was taken without features: take it with trace(pipe, features=True)")
         raise SdscopeError(f"no part {name!r} of the UNet: the keys of Trace.unet.shapes are its parts")
@@ -195,8 +202,14 @@ class Step:
     features: Features
 
 
-class Steps(list):
-    def __getitem__(self, i):
+class Steps(list[Step]):
+    @overload
+    def __getitem__(self, i: SupportsIndex) -> Step: ...
+
+    @overload
+    def __getitem__(self, i: slice) -> list[Step]: ...
+
+    def __getitem__(self, i: SupportsIndex | slice) -> Step | list[Step]:
         try:
             return super().__getitem__(i)
         except IndexError:
@@ -225,13 +238,13 @@ class Trace:
     @property
     def attention(self) -> Attention:
         """The mean over the steps"""
-        first, *others = [s.attention for s in self.steps] or [Attention({}, {}, None)]
+        first, *others = [s.attention for s in self.steps] or [Attention({}, {}, [])]
         maps = {k: sum((a[k] for a in others), m.float()) / len(self.steps) for k, m in first.items()}
         return Attention(maps, first.layers, first.tokens)
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Every recorded tensor by its path: "latents", "steps/3/noise", "steps/3/attention/16x16", ..."""
-        named = {"latents": self.latents, "image": self.image}
+        named: dict[str, torch.Tensor | None] = {"latents": self.latents, "image": self.image}
         named |= {f"embeddings/{half}": getattr(self.embeddings, half) for half in ("cond", "uncond")}
         named |= {f"embeddings/layers/{i}": v for i, v in self.embeddings.layers.items()}
         named |= {f"vae/stages/{k}": v for k, v in self.vae.stages.items()}
@@ -261,14 +274,14 @@ class Trace:
         text = json.dumps(meta | {"cutter": max(cutters, default="")})
         return {"trace": f"{sha256(text, self.tensors())} {text}"}
 
-    def save(self, path) -> None:
+    def save(self, path: str | PathLike[str]) -> None:
         """One safetensors file: the tensors, and as JSON metadata tokens, timesteps and shapes. All of
         it or nothing; where that cannot be: SdscopeError."""
         with files.writing(path) as part:
             save_file(self.tensors(), part, metadata=self.metadata())
 
     @classmethod
-    def load(cls, path) -> Trace:
+    def load(cls, path: str | PathLike[str]) -> Trace:
         """The trace that `save` wrote, equal in every bit. A file that is not one, or cut short: SdscopeError."""
         try:
             with safe_open(path, "pt") as f:
@@ -287,7 +300,7 @@ class Trace:
     @classmethod
     def from_tensors(cls, meta: dict, named: dict[str, torch.Tensor]) -> Trace:
         """The inverse of `metadata` and `tensors`"""
-        tree = {"embeddings": {}}
+        tree: dict[str, Any] = {"embeddings": {}}
         for name, tensor in named.items():
             *folders, leaf = name.split("/")
             node = tree
@@ -297,7 +310,7 @@ class Trace:
         t = cls(latents=tree.get("latents"), image=tree.get("image"))
         for half, tokens in meta["tokens"].items():
             setattr(t.embeddings, half, tree["embeddings"].get(half))
-            setattr(t.tokens, half, tokens and [x and Tokens(*x, meta["cutter"]) for x in tokens])
+            setattr(t.tokens, half, tokens and [x and Tokens(x[0], x[1], meta["cutter"]) for x in tokens])
         layers = tree["embeddings"].get("layers", {})
         t.embeddings.layers = {i: layers[str(i)] for i in range(len(layers))}
         t.unet.shapes = {k: tuple(v) for k, v in meta["unet"].items()}
@@ -307,7 +320,8 @@ class Trace:
             row = tree["steps"][str(i)]
             maps, features = ({k: row[kind][k] for k in meta[kind]} for kind in ("attention", "features"))
             attention = Attention(maps, meta["attention"], t.tokens.cond)
-            t.steps.append(Step(i, timestep, *map(row.get, PER_STEP), attention, Features(features)))
+            kept = {k: row.get(k) for k in PER_STEP}
+            t.steps.append(Step(i, timestep, **kept, attention=attention, features=Features(features)))
         return t
 
 

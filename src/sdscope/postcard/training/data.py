@@ -6,6 +6,7 @@ knows which code made it, by the hash in its name; what other code made is neith
 
 import ast
 import hashlib
+import itertools
 import json
 import logging
 import os
@@ -42,12 +43,8 @@ PAINTER, WRITER, LABELLER = (
 
 def held_out_scenes(count):
     """The first of the evaluation's scenes that training has never seen."""
-    found, seed = [], EVALUATION
-    while len(found) < count:
-        scene = Scene.random(seed)
-        found += [scene] if scene.held_out else []
-        seed += 1
-    return found
+    scenes = map(Scene.random, itertools.count(EVALUATION))
+    return list(itertools.islice((scene for scene in scenes if scene.held_out), count))
 
 
 def painted(folder: Path, count: int, size=(128, 128), first=TRAINING, progress=None) -> np.ndarray:
@@ -133,7 +130,8 @@ def made(folder, name, version, count, make, progress):
 def large_enough(folder, name, version, count):
     """The smallest file with so many rows, or None"""
     rows = {int(file.name.split(".")[0].rsplit("-", 1)[1]): file for file in folder.glob(f"{name}-*.{version}.npy")}
-    return rows.get(min((n for n in rows if n >= count), default=None))
+    enough = [n for n in rows if n >= count]
+    return rows[min(enough)] if enough else None
 
 
 def make_all(folder, name, version, count, make, progress):

@@ -77,7 +77,7 @@ class JudgeLoss(nn.Module):
 
 def train_judge(folder: Path, pictures: int, length: Length, progress=None):
     with accelerator().local_main_process_first():
-        data = painted(folder / "data", pictures, SIZE, JUDGE, progress)
+        data: np.ndarray | torch.Tensor = painted(folder / "data", pictures, SIZE, JUDGE, progress)
         labels = torch.from_numpy(labelled(folder / "data", pictures, first=JUDGE, progress=progress).astype(np.int64))
     if torch.cuda.is_available():
         data = torch.from_numpy(np.ascontiguousarray(data)).cuda()

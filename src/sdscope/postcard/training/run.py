@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import contextmanager, nullcontext
 from math import cos, pi
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -27,9 +27,9 @@ from .muon import Muon
 
 SAVE_EVERY = 120  # seconds
 AVERAGE = 17  # the average leans on the last 5% of the run, however long it is
-
-
 ENDS = ("conv_in", "conv_out", "quant_conv", "embedding", "heads")
+
+Losses = TypeVar("Losses", bound=nn.Module)
 
 
 class Length(NamedTuple):
@@ -57,7 +57,7 @@ class Run:
         if state:
             restore(losses, state["losses"], folder)
             self.step, self.samples, self.seconds = state["step"], state["samples"], state["seconds"]
-        self.before = {name: state[name] for name in ("batch_size", "lr") if name in (state or {})}
+        self.before = {name: state[name] for name in ("batch_size", "lr") if state and name in state}
         self.plain = losses.to(self.accelerator.device)
         self.average = copy.deepcopy(losses).requires_grad_(False)
         if state:
@@ -249,7 +249,7 @@ def restore(losses, state, folder):
         raise SdscopeError(f"{folder} holds a run of another network: remove it, or give another --folder") from error
 
 
-def finished(folder: Path, losses: nn.Module) -> nn.Module:
+def finished(folder: Path, losses: Losses) -> Losses:
     """The average that a run ended with."""
     state = last_checkpoint(folder)
     if state is None:

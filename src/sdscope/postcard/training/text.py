@@ -5,6 +5,7 @@ this is ours. What a caption leaves out cannot be known, only guessed.
 """
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -14,7 +15,7 @@ from .attributes import attribute_loss, guesses
 from .data import CAPTIONS, captioned, labelled, tokenizer_in
 from .run import Length, Run, accelerator, finished
 
-TEXT_CONFIG = dict(
+TEXT_CONFIG: dict[str, Any] = dict(
     hidden_size=160,
     intermediate_size=640,
     num_hidden_layers=4,

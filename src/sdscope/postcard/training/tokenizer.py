@@ -33,7 +33,7 @@ def train_tokenizer(folder: Path, captions: int = 20_000, size: int = 1024):
         vocab_size=size, initial_alphabet=LETTERS, end_of_word_suffix="</w>", show_progress=False
     )
     tokenizer.train_from_iterator((caption(Scene.random(seed), rng) for seed in range(captions)), trainer)
-    merges = [tuple(pair) for pair in json.loads(tokenizer.to_str())["model"]["merges"]]
+    merges: list = [tuple(pair) for pair in json.loads(tokenizer.to_str())["model"]["merges"]]
     pieces = [*SINGLE, *("".join(pair) for pair in merges), START, END]
     vocab = {piece: i for i, piece in enumerate(dict.fromkeys(pieces))}
     CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=77).save_pretrained(folder)

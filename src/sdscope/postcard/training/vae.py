@@ -69,7 +69,7 @@ def train_autoencoder(folder, name, vae, world, length, progress):
     pictures, four for one: they cost the same and are less alike. Styles of thin lines come twice as often."""
     count, side, first = world
     with accelerator().local_main_process_first():  # it paints, the others wait and find everything there
-        data = painted(folder / "data", count, (side, side), first, progress)
+        data: np.ndarray | torch.Tensor = painted(folder / "data", count, (side, side), first, progress)
         styles = labelled(folder / "data", count, first, progress)[HELD_OUT:, list(ATTRIBUTES).index("style")]
     if torch.cuda.is_available():
         data = torch.from_numpy(np.ascontiguousarray(data)).cuda()
@@ -102,7 +102,7 @@ def start_simple(vae):
             if isinstance(module.conv_shortcut, nn.Conv2d):
                 nn.init.orthogonal_(module.conv_shortcut.weight)
         elif isinstance(module, Attention):
-            nn.init.zeros_(module.to_out[0].weight)
+            nn.init.zeros_(module.get_parameter("to_out.0.weight"))
         elif isinstance(module, (Downsample2D, Upsample2D)):
             down, each = isinstance(module, Downsample2D), range(module.conv.in_channels)
             nn.init.zeros_(module.conv.weight)

@@ -10,6 +10,7 @@ from math import pi, sin
 
 import numpy as np
 from PIL import Image, ImageDraw
+from PIL.Image import Resampling
 
 PAINTS = {
     "red": (214, 58, 48),
@@ -181,7 +182,7 @@ class Brush:
     def veil(self, mask, colour):
         """Lay a colour over the picture, as thick as the mask says; the mask may be smaller."""
         if mask.size != self.image.size:
-            mask = mask.resize(self.image.size, Image.BILINEAR)
+            mask = mask.resize(self.image.size, Resampling.BILINEAR)
         self.image.paste(tuple(map(int, colour)), (0, 0, *self.image.size), mask)
 
     def glow(self, x, y, radius, colour, strength):
@@ -211,7 +212,7 @@ def rounded(points):
 def soft_disc(side, strength):
     y, x = np.mgrid[-1:1:64j, -1:1:64j]
     disc = np.clip(1 - np.hypot(x, y), 0, 1) ** 2
-    return Image.fromarray((strength * disc).astype("uint8")).resize((side, side), Image.BILINEAR)
+    return Image.fromarray((strength * disc).astype("uint8")).resize((side, side), Resampling.BILINEAR)
 
 
 def wave(rng, height, waves):

@@ -10,6 +10,7 @@ from zlib import crc32
 
 import numpy as np
 from PIL import Image, ImageChops, ImageFilter
+from PIL.Image import Resampling, Transpose
 
 from .canvas import PAINTS, Brush, mix, palette
 from .places import PAINT_PLACE, paint_flakes, paint_sky, paint_weather
@@ -119,7 +120,7 @@ def paint_thing(stage, thing, x, y, height):
 def model(layer, sun):
     """Round things: brighter towards the light, darker on the other side."""
     ramp = np.linspace(1.0, 0.74, 16) if sun < 0 else np.linspace(0.74, 1.0, 16)
-    shade = Image.fromarray((255 * ramp)[None].astype("uint8")).resize(layer.size, Image.BILINEAR)
+    shade = Image.fromarray((255 * ramp)[None].astype("uint8")).resize(layer.size, Resampling.BILINEAR)
     alpha = layer.getchannel("A")
     layer.paste(ImageChops.multiply(layer.convert("RGB"), Image.merge("RGB", [shade] * 3)))
     layer.putalpha(alpha)
@@ -151,9 +152,9 @@ def paint_track(stage, y, at_sea):
 def reflect(b, layer, left, top, y):
     """The mirror image in the water: upside down, shorter, faint."""
     bottom = round(y * b.scale) - top
-    mirror = layer.crop((0, 0, layer.width, bottom)).transpose(Image.FLIP_TOP_BOTTOM)
+    mirror = layer.crop((0, 0, layer.width, bottom)).transpose(Transpose.FLIP_TOP_BOTTOM)
     mirror = mirror.resize((mirror.width, max(1, round(0.5 * mirror.height))))
-    fade = Image.fromarray(np.linspace(120, 20, 16)[:, None].astype("uint8")).resize(mirror.size, Image.BILINEAR)
+    fade = Image.fromarray(np.linspace(120, 20, 16)[:, None].astype("uint8")).resize(mirror.size, Resampling.BILINEAR)
     b.image.paste(mirror, (left, top + bottom), ImageChops.multiply(mirror.getchannel("A"), fade))
 
 

@@ -7,6 +7,7 @@ horizon, and random numbers by name.
 
 import numpy as np
 from PIL import Image, ImageDraw
+from PIL.Image import Resampling
 
 from .canvas import mix, wave
 
@@ -22,7 +23,8 @@ def paint_sky(stage):
         stage.scene.time
     ]
     stage.sun = (x + rng.uniform(-0.07, 0.07)) * stage.width, (y + rng.uniform(-0.04, 0.04)) * stage.horizon
-    b.image.paste(sky(stage).resize(b.image.size, Image.NEAREST if stage.scene.style in FLAT else Image.BILINEAR))
+    how = Resampling.NEAREST if stage.scene.style in FLAT else Resampling.BILINEAR
+    b.image.paste(sky(stage).resize(b.image.size, how))
     if p.night and stage.scene.weather in ("clear", "clouds"):
         paint_stars(stage, rng)
     if stage.scene.weather in ("clear", "clouds", "fog"):
@@ -182,7 +184,8 @@ def paint_sea(stage):
     )
     left, top, right, bottom = (round(v * b.scale) for v in (0, y0, w, h))
     b.image.paste(
-        water.resize((right - left, bottom - top), Image.NEAREST if len(rows) == 8 else Image.BILINEAR), (left, top)
+        water.resize((right - left, bottom - top), Resampling.NEAREST if len(rows) == 8 else Resampling.BILINEAR),
+        (left, top),
     )
     if rng.random() < 0.4:  # a headland far away
         x, side = rng.uniform(0.1, 0.9) * w, rng.uniform(0.18, 0.3)

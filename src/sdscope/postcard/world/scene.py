@@ -131,7 +131,7 @@ class Scene:
         colours = [USUAL[s] if rng.random() < 0.3 else pick(COLOURS) for s in subjects]
         kind = rng.random()
         if kind < 0.1:
-            things = ()
+            things: tuple[Thing, ...] = ()
         elif kind < 0.4:
             things = tuple(Thing(s, c, 1, side) for s, c, side in zip(subjects, colours, ("left", "right")))
         elif kind < 0.6:

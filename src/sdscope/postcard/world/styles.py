@@ -8,10 +8,11 @@ from math import pi
 
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageOps
+from PIL.Image import Resampling
 
 
 def smaller(image, size):
-    return image.resize(size, Image.BOX)
+    return image.resize(size, Resampling.BOX)
 
 
 def style_vector(image, size, scene):
@@ -80,14 +81,14 @@ def style_pixel(image, size, scene):
     """Big square pixels, 32 along the shorter side, and few shades. Each latent covers two by two of them."""
     block = round(min(size) / 32)
     columns, rows = (-(-side // block) for side in size)
-    small = image.filter(ImageFilter.MedianFilter(5)).resize((columns, rows), Image.HAMMING)
+    small = image.filter(ImageFilter.MedianFilter(5)).resize((columns, rows), Resampling.HAMMING)
     vivid = Image.blend(small.convert("L").convert("RGB"), small, 1.25).point(lambda v: min(255, round(v / 22) * 22))
-    return vivid.resize((block * columns, block * rows), Image.NEAREST).crop((0, 0, *size))
+    return vivid.resize((block * columns, block * rows), Resampling.NEAREST).crop((0, 0, *size))
 
 
 def style_pencil(image, size, scene):
     """Outlines on warm paper; what is darker is hatched, what is darkest both ways."""
-    large = image.convert("L").resize((2 * size[0], 2 * size[1]), Image.BOX)
+    large = image.convert("L").resize((2 * size[0], 2 * size[1]), Resampling.BOX)
     grey = ImageOps.autocontrast(large, cutoff=1).filter(ImageFilter.GaussianBlur(1.5))
     dark = 1 - np.asarray(grey, dtype=np.float32) / 255
     one, other = hatch(large.size)
@@ -156,7 +157,7 @@ def outline(image, size, strength):
     mask = (
         ImageChops.subtract(strongest, lifted)
         .point(lambda v: min(255, int(max(0, v - 14) * strength)))
-        .resize(size, Image.BOX)
+        .resize(size, Resampling.BOX)
     )
     frame = Image.new("L", size)  # FIND_EDGES leaves the rim undefined
     frame.paste(mask.crop((2, 2, size[0] - 2, size[1] - 2)), (2, 2))
@@ -230,7 +231,7 @@ def style_cyberpunk(image, size, scene):
 
 def style_photograph(image, size, scene):
     """A lens: soft light that spills, deep blacks, dark corners."""
-    small = image.resize(size, Image.LANCZOS)
+    small = image.resize(size, Resampling.LANCZOS)
     spill = small.filter(ImageFilter.GaussianBlur(0.03 * min(size)))
     soft = Image.blend(small, ImageChops.screen(small, spill), 0.28)
     film = soft.point([int(255 * (t := v / 255) ** 1.15 * (1 - 0.12 * (1 - t))) for v in range(256)] * 3)
