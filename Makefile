@@ -5,6 +5,7 @@
 # make figures        the notebooks: figures into public/, excerpts into embed/
 # make check          the notebooks again: do they give the same?
 # make test           everything: the package, the notebooks, the deck in a real browser
+# make lint           how the Python is written, and what it says of its types: some seconds
 # make bench          how fast, beside diffusers and in a browser: docs/speed.md
 # make shots          a picture of every slide at every click, in .build/shots/
 # make contact-sheet  all slides on one sheet, .build/contact-sheet.png
@@ -20,7 +21,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: talk slides build pdf figures check test bench shots contact-sheet looks recording sources clean help figures-there
+.PHONY: talk slides build pdf figures check test lint bench shots contact-sheet looks recording sources clean help figures-there
 
 PORT ?= 3030
 FITS   := import ensurepip, sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
@@ -59,13 +60,18 @@ figures-there:
 build: $(BUILT)
 	@echo "dist/ is up to date: $$(du -sh dist | cut -f1)"
 
-test: $(BUILT)
+test: lint $(BUILT)
 	$(call say,A browser)
 	@.venv/bin/python tools/browser.py
 	$(call say,The notebooks once more: the same figures and numbers?)
 	@.venv/bin/python -m pytest --nbmake -n logical notebooks
 	$(call say,The package and the deck)
 	@.venv/bin/python -m pytest
+
+lint: $(INSTALLED)
+	@.venv/bin/ruff check --quiet
+	@.venv/bin/ruff format --check --quiet
+	@.venv/bin/mypy
 
 figures: $(FIGURES)
 

@@ -47,6 +47,16 @@ def test_no_function_is_longer_than_a_slide():
     assert {name: lines for name, lines in lengths.items() if lines > 25} == {}
 
 
+def test_what_slides_show_is_no_wider_than_a_slide():
+    """Between `# region` and `# endregion`: 100 columns"""
+    wide, deep = [], 0
+    for name, source in SOURCES.items():
+        for number, line in enumerate(source.splitlines(), start=1):
+            deep += line.strip().startswith("# region ") - line.strip().startswith("# endregion ")
+            wide += [f"{name}.py:{number}: {len(line)}"] * (deep > 0 and len(line) > 100)
+    assert wide == [] and deep == 0
+
+
 @pytest.mark.parametrize("name", FOUR)
 def test_whatever_is_public_is_documented(name):
     """Every class, every function, every method without an underscore"""
