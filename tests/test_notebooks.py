@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from importlib.metadata import version
 from pathlib import Path
 
@@ -17,11 +18,11 @@ from PIL import Image
 from sdscope import figures
 from sdscope.figures.base import SCALE
 from sdscope.publish import check, manifest
-from sdscope.publish.make import REPOSITORY
 from sdscope.trace import END, trace
 
 ROOT = Path(__file__).parents[1]
 PUBLIC = ROOT / "public"
+REPOSITORY = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]["Homepage"]
 PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 NOTEBOOKS = {path.stem: nbformat.read(path, as_version=4) for path in PATHS}
 EXAMPLE = "painting depicting the sea, sunrise, ship"

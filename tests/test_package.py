@@ -15,10 +15,10 @@ import yaml
 from setuptools import build_meta
 
 import sdscope
-from sdscope.publish.make import REPOSITORY
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+REPOSITORY = PROJECT["urls"]["Homepage"]
 
 
 @pytest.fixture(scope="module")

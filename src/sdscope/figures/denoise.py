@@ -79,11 +79,12 @@ def strip(steps: list[Step], rgb: LatentRGB, decoded: list[Image.Image]) -> Boar
     return board
 
 
-def panels(rows: list[dict], captions: list[str], size: int = 128, gap: int = 12) -> Animation:
+def panels(rows: list[dict], captions: list[str]) -> Animation:
     """Several animations in step. rows: [{(label, colour): [a picture for each caption]}, ...]
 
     Pictures smaller than a panel, as latents are, keep their values as squares.
     """
+    size, gap = 128, 12
     columns, high = max(map(len, rows)), size + 30
     width, frames = columns * (size + gap) - gap, []
     for i in evenly(range(len(captions)), 20):  # several pictures a frame: more frames would make large files

@@ -55,9 +55,9 @@ def album(
     notes: Sequence[str],
     off: Sequence[float] | None = None,
     columns: int = 5,
-    gap: float = 16,
 ) -> Board:
     """Pictures in rows, each with its title and a note below; off: how far each is from the first, drawn as a bar."""
+    gap = 16
     cell = (WIDTH - gap * (columns - 1)) / columns
     high = cell * images[0].height / images[0].width
     bar, pitch = (20 if off else 0), high + (76 if off else 56)
@@ -90,8 +90,9 @@ def social(image: Image.Image, lines: Sequence[str], below: str) -> Board:
 
 
 @plot
-def sizes(images: Sequence[Image.Image], labels: Sequence[str], height: float = 280, gap: float = 20) -> Board:
+def sizes(images: Sequence[Image.Image], labels: Sequence[str]) -> Board:
     """Pictures of different sizes on one scale, side by side, each with its label below."""
+    height, gap = 280, 20
     scale = min(
         height / max(i.height for i in images), (WIDTH - gap * (len(images) - 1)) / sum(i.width for i in images)
     )
@@ -105,8 +106,9 @@ def sizes(images: Sequence[Image.Image], labels: Sequence[str], height: float = 
     return board
 
 
-def side_by_side(images: Sequence[Image.Image], gap: int = 8) -> Image.Image:
+def side_by_side(images: Sequence[Image.Image]) -> Image.Image:
     """One picture of several equally high ones, from left to right"""
+    gap = 8
     row = Image.new("RGB", (sum(image.width + gap for image in images) - gap, images[0].height), PAPER)
     x = 0
     for image in images:

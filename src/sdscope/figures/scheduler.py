@@ -124,10 +124,9 @@ def trials(
     right: str = "",
     columns: int | None = None,
     width: float = WIDTH,
-    gap: float = 8,
 ) -> Board:
     """One picture painted in several ways: {what is varied: {how: picture}}; `right` is the way that is right."""
-    columns = columns or max(map(len, rows.values()))
+    gap, columns = 8, columns or max(map(len, rows.values()))
     cell = (width - gap * (columns - 1)) / columns
     image = next(iter(next(iter(rows.values())).values()))
     tall = cell * image.height / image.width

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import matplotlib
@@ -57,16 +56,16 @@ def token_examples(tokenizer: CLIPTokenizer, prompts: list[str]) -> dict:
 
 
 @plot
-def token_strip(tokens: Tokens, width: float = WIDTH) -> Board:
+def token_strip(tokens: Tokens) -> Board:
     """Each token in a box, its id below; the padding as one last box."""
     n = used(tokens)
     boxes = [(readable(s), str(i), MUTED if s in SPECIAL else LATENTS) for s, i in zip(tokens.strings[:n], tokens.ids)]
     if n < len(tokens.ids):
         boxes.append((f"padding × {len(tokens.ids) - n}", str(tokens.ids[-1]), MUTED))
-    placed = lines([max(text_width(string, 16), 30) + 24 for string, *_ in boxes], width, gap=8)
-    board = Board(width, (placed[-1][1] + 1) * 88)
-    axes = board.axes(0, 0, width, board.height, frame=False)
-    axes.set(xlim=(0, width), ylim=(board.height, 0))
+    placed = lines([max(text_width(string, 16), 30) + 24 for string, *_ in boxes], WIDTH, gap=8)
+    board = Board(WIDTH, (placed[-1][1] + 1) * 88)
+    axes = board.axes(0, 0, WIDTH, board.height, frame=False)
+    axes.set(xlim=(0, WIDTH), ylim=(board.height, 0))
     for (x, line, w), (string, number, colour) in zip(placed, boxes):
         y = line * 88 + 4
         axes.add_patch(FancyBboxPatch((x + 4, y + 4), w - 8, 36, "round,pad=4", fc="white", ec=colour, lw=1.6))
@@ -76,19 +75,19 @@ def token_strip(tokens: Tokens, width: float = WIDTH) -> Board:
 
 
 @plot
-def cut_off(tokenizer: CLIPTokenizer, text: str, width: float = WIDTH) -> Board:
+def cut_off(tokenizer: CLIPTokenizer, text: str) -> Board:
     """All tokens of a text: those that the text encoder reads, and those for which there is no room."""
     ids, room = tokenizer(text, verbose=False).input_ids, tokenizer.model_max_length
     strings = list(tokenizer.convert_ids_to_tokens(ids))
     if len(ids) > room:  # the end token takes the last place
         strings = strings[: room - 1] + strings[-1:] + strings[room - 1 : -1]
-    placed = lines([max(text_width(readable(string), 15), 8) + 16 for string in strings], width, gap=4)
-    board = Board(width, 34 + (placed[-1][1] + 1) * 38)
-    axes = board.axes(0, 0, width, board.height, frame=False)
-    axes.set(xlim=(0, width), ylim=(board.height, 0))
+    placed = lines([max(text_width(readable(string), 15), 8) + 16 for string in strings], WIDTH, gap=4)
+    board = Board(WIDTH, 34 + (placed[-1][1] + 1) * 38)
+    axes = board.axes(0, 0, WIDTH, board.height, frame=False)
+    axes.set(xlim=(0, WIDTH), ylim=(board.height, 0))
     board.text(2, 15, f"{min(len(ids), room)} tokens are read", weight="bold", color=LATENTS)
     if len(ids) > room:
-        board.text(width - 2, 15, f"{len(ids) - room} are cut off", weight="bold", color=COND, ha="right")
+        board.text(WIDTH - 2, 15, f"{len(ids) - room} are cut off", weight="bold", color=COND, ha="right")
     for i, ((x, line, w), string) in enumerate(zip(placed, strings)):
         y, special = 34 + line * 38, string in SPECIAL
         colour = COND if i >= room else MUTED if special else LATENTS
@@ -120,9 +119,9 @@ def text_width(string: str, size: float) -> float:
 
 
 @plot
-def embedding(tokens: Tokens, values: torch.Tensor, rows: int = 12) -> Board:
+def embedding(tokens: Tokens, values: torch.Tensor) -> Board:
     """(77, D) as a picture: a row for each token, the padding squeezed together below."""
-    n, values = min(used(tokens), rows), values.float()
+    n, values = min(used(tokens), 12), values.float()
     high, margin, width = 25, 110, 450
     board = Board(margin + width, 34 + n * high + 56)
     limit = float(values.abs().quantile(0.995))
@@ -170,7 +169,7 @@ def similarity(texts: list[str], vectors: torch.Tensor) -> Board:
 
 
 @plot
-def equations(rows: list[list[Image.Image]], labels: list[list[str]], signs: Sequence[str] = ("−", "+", "=")) -> Board:
+def equations(rows: list[list[Image.Image]], labels: list[list[str]]) -> Board:
     """Sums of embeddings, painted: in each row what is added and subtracted, and what is painted from the sum."""
     cell, between, high = 98, 50, 134
     board = Board(4 * cell + 3 * between, len(rows) * high - 4)
@@ -180,5 +179,5 @@ def equations(rows: list[list[Image.Image]], labels: list[list[str]], signs: Seq
             board.picture(x, y, cell, cell, picture)
             board.text(x + cell / 2, y + cell + 16, name, ha="center")
             if i:
-                board.text(x - between / 2, y + cell / 2, signs[i - 1], 30, ha="center")
+                board.text(x - between / 2, y + cell / 2, "−+="[i - 1], 30, ha="center")
     return board

@@ -11,10 +11,10 @@ from PIL import Image
 
 from .base import COND, GUIDED, LATENTS, MUTED, WIDTH, Board, plot
 
-GAP = 4  # pixels between the pictures of a sheet
+COLUMNS, GAP = 4, 4  # of a sheet: pictures beside each other, and pixels between them
 
 
-def childhood(folder: Path, side: int, columns: int = 4) -> tuple[dict, dict[int, list[Image.Image]]]:
+def childhood(folder: Path, side: int) -> tuple[dict, dict[int, list[Image.Image]]]:
     """What a model folder knows of its training: (training.json, {step: the pictures painted after it})."""
     story = json.loads((folder / "training.json").read_text())
     pitch = side + GAP
@@ -23,16 +23,17 @@ def childhood(folder: Path, side: int, columns: int = 4) -> tuple[dict, dict[int
     steps, sheets = next(stage["sheets"] for stage in reversed(story.values()) if "sheets" in stage), {}
     high = tall.height // len(steps)
     for i, step in enumerate(steps):
-        corners = [(x * pitch, y) for y in range(i * high, (i + 1) * high, pitch) for x in range(columns)]
+        corners = [(x * pitch, y) for y in range(i * high, (i + 1) * high, pitch) for x in range(COLUMNS)]
         sheets[step] = [tall.crop((x, y, x + side, y + side)) for x, y in corners]
     return story, sheets
 
 
 @plot
-def growth(curve: list[tuple[int, float]], pictures: dict[int, Image.Image], cell: float = 84, gap: float = 6) -> Board:
+def growth(curve: list[tuple[int, float]], pictures: dict[int, Image.Image]) -> Board:
     """The loss, and above it what the same prompt and seed became after so many steps; as many pictures as there is
     room for."""
     steps, losses = np.array(curve).T
+    cell, gap = 84, 6
     left, wide = 70, WIDTH - 70 - cell / 2
     board = Board(WIDTH, cell + 300)
     axes = board.axes(left, cell + 34, wide, 204)

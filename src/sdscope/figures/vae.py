@@ -31,8 +31,9 @@ def decoder_stages(t: Trace, latents: Image.Image, image: Image.Image) -> Board:
 
 
 @plot
-def roundtrip(before: Image.Image, latents: Image.Image, after: Image.Image, times: int = 4) -> Board:
-    """A picture through the encoder and the decoder, and what was lost, made `times` stronger."""
+def roundtrip(before: Image.Image, latents: Image.Image, after: Image.Image) -> Board:
+    """A picture through the encoder and the decoder, and what was lost, made stronger."""
+    times = 4
     cell, gap = 192, 38  # 192 x SCALE is three times 128: every pixel of Postcard stays a square
     board = Board(WIDTH, cell + 36)
     lost = np.abs(np.asarray(before, dtype="float64") - np.asarray(after, dtype="float64")) / 255
@@ -45,9 +46,9 @@ def roundtrip(before: Image.Image, latents: Image.Image, after: Image.Image, tim
 
 
 @plot
-def hundred(pictures: list[Image.Image], mean: Image.Image, columns: int = 10) -> Board:
+def hundred(pictures: list[Image.Image], mean: Image.Image) -> Board:
     """Many pictures as one mosaic; the picture of their mean; how far they are from each other at each place."""
-    cell, gap = 276, 28
+    cell, gap, columns = 276, 28, 10
     board = Board(WIDTH, 30 + cell)
     tile = cell / columns
     for i, picture in enumerate(pictures):

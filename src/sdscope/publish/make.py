@@ -19,7 +19,6 @@ from ..figures import runs
 from . import facts, manifest
 from .execute import execute_all
 
-REPOSITORY = "https://github.com/understand-stable-diffusion/understand-stable-diffusion-from-code"
 VERSIONS = ("torch", "transformers", "diffusers", "matplotlib", "numpy", "pillow")
 MADE = ("public", "embed")
 

@@ -139,9 +139,9 @@ def accuracy(judge: Judge, scenes, pictures):
     return {name: wilson(sum(values), len(values)) for name, values in right.items()}
 
 
-def wilson(right, n, z=1.96):
+def wilson(right, n):
     """Wilson's interval for a part, which stays within 0 .. 1 (J. Am. Stat. Assoc. 22, 1927)."""
-    p = right / n
+    p, z = right / n, 1.96
     middle, half = p + z * z / (2 * n), z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
     return [round(v, 4) for v in (p, (middle - half) / (1 + z * z / n), (middle + half) / (1 + z * z / n))] + [n]
 

@@ -27,7 +27,7 @@ class Muon(torch.optim.Optimizer):
                 p.add_(update.view_as(p), alpha=-group["lr"] * 0.2 * max(update.shape) ** 0.5)
 
 
-def orthogonal(matrix, rounds=5):
+def orthogonal(matrix):
     """The nearest orthogonal matrix, roughly: all singular values end between 0.7 and 1.2 (a Newton-Schulz
     iteration)."""
     a, b, c = 3.4445, -4.7750, 2.0315
@@ -35,7 +35,7 @@ def orthogonal(matrix, rounds=5):
     x = x / (x.norm() + 1e-7)
     gram = x @ x.T
     whole = one = torch.eye(len(x), device=x.device)
-    for _ in range(rounds):  # on the small square of the matrix: two to four times cheaper for kernels
+    for _ in range(5):  # on the small square of the matrix: two to four times cheaper for kernels
         step = a * one + b * gram + c * gram @ gram
         whole = step @ whole
         gram = step @ gram @ step

@@ -196,10 +196,10 @@ def optimizers_of(losses, lr):
     ]
 
 
-def learning_rate(step, done, warmup=200):
+def learning_rate(step, done):
     """Up in a line, level for a third of the run, then down to a hundredth in a cosine."""
     late = max(0, (done - 1 / 3) * 1.5)
-    return min(1, (step + 1) / warmup) * (0.01 + 0.99 * (1 + cos(pi * late)) / 2)
+    return min(1, (step + 1) / 200) * (0.01 + 0.99 * (1 + cos(pi * late)) / 2)
 
 
 def accelerator():
