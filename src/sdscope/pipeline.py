@@ -83,10 +83,9 @@ class StableDiffusion:
     # region call
     @one_at_a_time
     def __call__(self, prompt: str | list[str], negative_prompt: str | list[str] = "",
-                 height: int | None = None, width: int | None = None,
-                 num_inference_steps: int = 25, guidance_scale: float = 5.0,
-                 seed: int | list[int] | None = None, callback: Callback | None = None,
-                 ) -> Image.Image | list[Image.Image]:
+                 height: int | None = None, width: int | None = None, num_inference_steps: int = 25,
+                 guidance_scale: float = 5.0, seed: int | list[int] | None = None,
+                 callback: Callback | None = None) -> Image.Image | list[Image.Image]:
         """A prompt -> a picture; a list of prompts -> a list of pictures"""
         prompts, negatives = as_lists(prompt, negative_prompt)
         height, width = (own if x is None else x for own, x in zip(self.sides, (height, width)))
