@@ -6,13 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-ROOT = Path(__file__).parents[1]
-
 from bench import compare, section, take_turns
 from recording import weights_of
 from sdscope.loading.checkpoint import find_model
 from sdscope.loading.weights import weights_sha256
 
+ROOT = Path(__file__).parents[1]
 ONES = np.ones(3)
 
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sources import ENTRY, FACT, FENCE, FIGURE, INCLUDE, pages, slides
+
 ROOT = Path(__file__).parents[1]
 PUBLIC = ROOT / "public"
-
-from sources import ENTRY, FACT, FENCE, FIGURE, INCLUDE, pages, slides
 
 # Slidev's own patterns: @slidev/cli, node/syntax/snippet.ts
 START = re.compile(r"^\s*#\s*#?region\b\s*(.*?)\s*$")

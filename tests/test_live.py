@@ -21,14 +21,12 @@ import pytest
 import torch
 from PIL import Image
 
+import live
+import serve
 from sdscope import StableDiffusion
 from sdscope.unet import Attention
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "tools"))
-import live
-import serve
-
 SMALL = {"prompt": "a ship", "seed": 1, "num_inference_steps": 2, "height": 64, "width": 64}
 
 
@@ -47,7 +45,7 @@ def talk(folder, code="import serve; serve.main()"):
     code = f"import sys; sys.path.insert(0, {str(ROOT / 'tools')!r}); {code}"
     process = subprocess.Popen(
         [sys.executable, "-c", code, folder, "--port", str(port)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        text=True, env={**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")},  # as conftest.py has it
+        text=True, env={**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")},  # as in conftest
     )  # fmt: skip
     try:
         while not serve.answers(port):
@@ -193,17 +191,22 @@ def test_regions_that_painting_does_not_call_are_shown_at_work(port):
 
 
 @pytest.mark.parametrize(("module", "region", "old", "new", "message", "at"), [
-    ("pipeline", "denoise", "(noise_cond - noise_uncond)", "(noise_cond - nois)", "NameError: name 'nois' is not defined", "nois)"),
-    ("pipeline", "denoise", "if guidance_scale > 1:", "if guidance_scale > 1", "SyntaxError: expected ':'", "if guidance_scale"),
+    ("pipeline", "denoise", "(noise_cond - noise_uncond)", "(noise_cond - nois)",
+     "NameError: name 'nois' is not defined", "nois)"),
+    ("pipeline", "denoise", "if guidance_scale > 1:", "if guidance_scale > 1",
+     "SyntaxError: expected ':'", "if guidance_scale"),
     ("scheduler", "step", "        alpha_prod_t_prev = self.alphas", "alpha_prod_t_prev = self.alphas",
      "IndentationError: expected an indented block after 'if' statement on line 6", "alpha_prod_t_prev = self.alphas"),
     ("scheduler", "step", "return DDIMStep(prev_sample, pred_x0)", "if True:",
      "IndentationError: expected an indented block after 'if' statement on line ", "if True:"),
-    ("unet", "attend", "return self.to_out", "raise SystemExit('no')\n    return self.to_out", "SystemExit: no", "SystemExit"),
+    ("unet", "attend", "return self.to_out", "raise SystemExit('no')\n    return self.to_out",
+     "SystemExit: no", "SystemExit"),
     ("scheduler", "step", "def step(self, model_output, timestep, sample)", "def step(self)",
      "TypeError: DDIM.step() takes 1 positional argument but 4 were given", None),
-    ("pipeline", "denoise", "latents = step.prev_sample", "latents = latents / 0", "NaN or infinity in the latents after step 2", "report("),
-    ("pipeline", "get_latents", "weight = self.unet", "weight = input() or self.unet", "StdinNotImplementedError: ", "input()"),
+    ("pipeline", "denoise", "latents = step.prev_sample", "latents = latents / 0",
+     "NaN or infinity in the latents after step 2", "report("),
+    ("pipeline", "get_latents", "weight = self.unet", "weight = input() or self.unet",
+     "StdinNotImplementedError: ", "input()"),
     ("pipeline", "nowhere", None, "", "pipeline.py has no region nowhere", None),
     ("../../tools/live", "denoise", None, "", "there is no ../../tools/live.py in sdscope", None),
 ])  # fmt: skip
@@ -233,11 +236,13 @@ def test_a_cell_shows_what_it_plots_moves_paints_or_gives(port):
 
 
 def test_a_notebooks_cell_has_what_those_before_it_give_and_leaves_the_decks_figures_alone(port):
-    text = 'painted = {style: paint(replace(scene, style=style)) for style in world.STYLES[:2]}\nfig = figures.trials({"": painted})\n'
+    text = "painted = {style: paint(replace(scene, style=style)) for style in world.STYLES[:2]}\n"
+    text += 'fig = figures.trials({"": painted})\n'
     task = dict(cellOf="09_postcard#world_styles")
     scene = 'scene = Scene("sea", "sunset", "clear", "vector", (Thing("ship", "red"),), seed=5)\n'
     before = sorted((ROOT / "public").rglob("*"))
-    saved = 'save(fig, "world_styles.webp", alt="two", **dict.fromkeys(["prompt", "negative_prompt", "seed", "steps", "guidance"]))'
+    nothing = '**dict.fromkeys(["prompt", "negative_prompt", "seed", "steps", "guidance"])'
+    saved = f'save(fig, "world_styles.webp", alt="two", {nothing})'
     assert image(cell(port, scene + text + saved, **task)[2]).format == "WEBP"
     assert sorted((ROOT / "public").rglob("*")) == before
     failed = cell(port, "x = 1\nprint(replaced)", **task)[2]["failed"]

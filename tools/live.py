@@ -261,7 +261,7 @@ def gone(connection):
 
 
 def same_user(handler):
-    """Whether the other end of the connection is ours, or root's. Only Linux tells: elsewhere, anybody's on this machine."""
+    """Whether the other end of the connection is ours, or root's. Only Linux tells: elsewhere, anybody's here."""
     ends = [f":{port:04X}" for port in (handler.client_address[1], handler.connection.getsockname()[1])]
     try:
         rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]

@@ -177,7 +177,7 @@ ALONE = [  # what a cell of no notebook finds
 
 
 def paint(task: dict):
-    """pipe(prompt, ...), and what each of its steps aims at; or what shows more of a region that painting never calls"""
+    """pipe(prompt, ...), and what its steps aim at; or what shows more of a region that painting never calls"""
     for change in task["changes"]:
         if show := ELSEWHERE.get((change["module"], change["region"])):
             return show()
@@ -389,7 +389,7 @@ def code(data: bytes) -> str:
 
 
 def tell(error: BaseException, places: list) -> dict:
-    """One line, and where in the changed code: the innermost of its lines that were being run, or what does not parse."""
+    """One line, and where in the changed code: the innermost of its lines that was run, or what does not parse."""
     parsing = isinstance(error, SyntaxError)
     lines = "".join(traceback.format_exception_only(error)).strip().splitlines()
     message = re.sub(r"^(\w+\.)+", "", lines[-1] if parsing else lines[0]).removeprefix("SdscopeError: ")[:LONGEST]

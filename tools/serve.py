@@ -97,7 +97,7 @@ def serving(folder, prefix="/", headers=ISOLATION):
 
 
 def open_live():
-    """A kernel with torch, where Jupyter is installed. The deck does without: then what its page can run is run there."""
+    """A kernel with torch, where Jupyter is installed. Without it, what the deck's page can run is run there."""
     try:
         from live import Live
 

@@ -6,9 +6,9 @@ from types import SimpleNamespace
 
 from PIL import Image
 
-ROOT = Path(__file__).parents[2]
 from deck import HEIGHT, WIDTH, open_deck
 
+ROOT = Path(__file__).parents[2]
 LOOK = (Path(__file__).parent / "look.js").read_text()
 AXE = (ROOT / "node_modules/axe-core/axe.min.js").read_text()
 LEVELS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
