@@ -201,7 +201,7 @@ def test_regions_that_painting_does_not_call_are_shown_at_work(port):
      "IndentationError: expected an indented block after 'if' statement on line ", "if True:"),
     ("unet", "attend", "return self.to_out", "raise SystemExit('no')\n    return self.to_out",
      "SystemExit: no", "SystemExit"),
-    ("scheduler", "step", "def step(self, model_output, timestep, sample)", "def step(self)",
+    ("scheduler", "step", "self, model_output: Tensor, timestep: Tensor, sample: Tensor", "self",
      "TypeError: DDIM.step() takes 1 positional argument but 4 were given", None),
     ("pipeline", "denoise", "latents = step.prev_sample", "latents = latents / 0",
      "NaN or infinity in the latents after step 2", "report("),

@@ -15,7 +15,9 @@ from sdscope.web import export_web
 NO_JSPI = """
 const { Blob } = window
 window.Blob = class extends Blob {
-  constructor(parts, options) { super([...parts, ';delete WebAssembly.Suspending; delete WebAssembly.promising'], options) }
+  constructor(parts, options) {
+    super([...parts, ';delete WebAssembly.Suspending; delete WebAssembly.promising'], options)
+  }
 }"""
 # How the host and the browser are: as `make talk` and a new one, as GitHub Pages and one of last year
 KINDS = {"isolated": (serve.ISOLATION, ""), "neither isolated nor JSPI": ({}, NO_JSPI)}
@@ -75,9 +77,8 @@ def test_the_same_as_the_engines_own_loop(page):
         )
         assert seen["count"] == [6, 6] and seen["latents"] < 1e-5 and seen["x0"] < 1e-5, (seen["latents"], seen["x0"])
         assert decibels(mine[..., :3], theirs[..., :3]) >= 40 and (mine[..., 3] == 255).all()
-        print(
-            f"latents {seen['latents']:.1e}, x0 {seen['x0']:.1e}, {seen['seconds']:.2f} s, Python {seen['pythonSeconds']:.2f} s"
-        )
+        seconds = f"{seen['seconds']:.2f} s, Python {seen['pythonSeconds']:.2f} s"
+        print(f"latents {seen['latents']:.1e}, x0 {seen['x0']:.1e}, {seconds}")
 
 
 def test_whether_python_was_rewritten(page):
@@ -128,7 +129,8 @@ def test_an_endless_loop_is_stopped_within_two_seconds(page, code):
 
 def test_a_loop_that_asks_the_network_for_ever_and_catches_everything(page):
     old = "latents = step.prev_sample"
-    new = "while True:\n            try:\n                self.unet(latents, t, prompt_embeds[:1])\n            except BaseException:\n                pass"
+    lines = ["try:", "    self.unet(latents, t, prompt_embeds[:1])", "except BaseException:", "    pass"]
+    new = "\n            ".join(["while True:", *lines])
     told = run(page, edited("pipeline", "denoise", old, new), stop_after=300)
     assert told["kind"] == "stopped" and told["ended"] < 2 and run(page)["size"] == [64, 64]
 
