@@ -57,10 +57,15 @@ function limitMemory() {
   }
 }
 
+/** How much has come. What does not come is told here: pyodide would wait for it for ever. */
 function countBytes() {
   const { fetch } = self
   self.fetch = async (...asked) => {
-    const answer = await fetch(...asked)
+    const answer = await fetch(...asked).catch(() => null)
+    if (!answer?.ok) {
+      tell({ lost: 'a file did not come' })
+      throw new Error('a file did not come')
+    }
     const count = new TransformStream<Uint8Array, Uint8Array>({
       transform(chunk, stream) {
         tell({ bytes: chunk.length })

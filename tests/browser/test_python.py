@@ -75,7 +75,7 @@ def test_the_same_as_the_engines_own_loop(page):
             np.array(seen[x], dtype="uint8").reshape(settings["height"], settings["width"], 4)
             for x in ("mine", "theirs")
         )
-        assert seen["count"] == [6, 6] and seen["latents"] < 1e-5 and seen["x0"] < 1e-5, (seen["latents"], seen["x0"])
+        assert seen["count"] == [6, 6] and seen["latents"] < 1e-5 and seen["x0"] < 2e-5, (seen["latents"], seen["x0"])
         assert decibels(mine[..., :3], theirs[..., :3]) >= 40 and (mine[..., 3] == 255).all()
         seconds = f"{seen['seconds']:.2f} s, Python {seen['pythonSeconds']:.2f} s"
         print(f"latents {seen['latents']:.1e}, x0 {seen['x0']:.1e}, {seconds}")
@@ -89,7 +89,7 @@ def test_whether_python_was_rewritten(page):
 
 def test_a_change_runs_and_the_next_run_is_without_it(page):
     before = run(page)
-    changed = run(page, edited("pipeline", "denoise", GUIDED, "noise_cond\n        torch.seen = 1; print(i)"))
+    changed = run(page, edited("pipeline", "denoise", GUIDED, "noise_cond; torch.seen = 1; print(i)"))
     assert changed["pixels"] != before["pixels"] and changed["printed"] == ["0", "1"] and changed["calls"] == 2
     assert run(page)["pixels"] == before["pixels"] and len(before["steps"]) == 2
 
@@ -101,7 +101,7 @@ def test_what_is_wrong_is_told_at_its_line(page):
         "torch.fft.fft(x)": "torch.fft is not in this page's small torch; it has: ",
         "__import__('requests')": "requests is not in this page's Python; it has: ",
         "__import__('js')": "js is not for code in this page",
-        "[0] * 10**10": "there is no memory left",
+        "[0] * 10**9": "there is no memory left",
         "__import__('sys').exit()": "SystemExit",
     }
     for code, says in cases.items():
