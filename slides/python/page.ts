@@ -112,7 +112,7 @@ function startWorker() {
   const blob = URL.createObjectURL(new Blob([`import ${JSON.stringify(new URL(workerUrl, document.baseURI).href)}`], { type: 'text/javascript' }))
   const worker = new Worker(blob, { type: 'module' })
   const interrupts = self.crossOriginIsolated ? new SharedArrayBuffer(1) : null
-  const send = (message: ToWorker, moved: Transferable[] = []) => worker.postMessage(message, moved)
+  const send = (message: ToWorker) => worker.postMessage(message)
   let hear: (message: FromWorker) => void
   let fail: (failure: Failure) => void
 
@@ -135,11 +135,11 @@ function startWorker() {
 
   const base = new URL(import.meta.env.BASE_URL + __PYODIDE__.folder, document.baseURI).href
   let bytes = 0
-  const self_ = {
+  const it = {
     onBytes: (_bytes: number) => {},
     loaded: until<void>((message, resolve) => {
       if ('bytes' in message)
-        self_.onBytes(bytes += message.bytes)
+        it.onBytes(bytes += message.bytes)
       else if ('loaded' in message)
         resolve()
     }).catch((failure) => {
@@ -149,7 +149,7 @@ function startWorker() {
     run(asked: Asked, engine: Engine, events: Events) {
       const steps: Promise<void>[] = []
       let calls = 0
-      let decoding = false
+      let [decoding, failed] = [false, false]
       if (interrupts)
         new Uint8Array(interrupts)[0] = 0
 
@@ -184,7 +184,9 @@ function startWorker() {
           const picture = pictured(message.step)
           steps.push((async () => {
             await before
-            events.onStep!({ ...message.step, picture: await picture })
+            const step = { ...message.step, picture: await picture }
+            if (!failed)
+              events.onStep!(step)
           })())
         }
         else if ('done' in message) {
@@ -205,7 +207,7 @@ function startWorker() {
             new Uint8Array(interrupts)[0] = 2 // what Ctrl+C is
         },
       }
-      ended.catch(() => {}).finally(() => run.ended = true)
+      ended.catch(() => failed = true).finally(() => run.ended = true)
       return run
     },
 
@@ -218,7 +220,7 @@ function startWorker() {
   worker.addEventListener('error', () => fail(new Failure('missing', 'This browser did not start Python: a newer one does.')))
   worker.addEventListener('message', ({ data }: MessageEvent<FromWorker>) => hear(data))
   send({ load: { base, sources: readSources(), interrupts } })
-  return self_
+  return it
 }
 
 function result({ done, seconds, waited }: Extract<FromWorker, { done: any }>, steps: number): Result {
