@@ -76,6 +76,7 @@ class TimestepEmbedding(nn.Module):
         self.linear_1 = nn.Linear(dim, 4 * dim)
         self.linear_2 = nn.Linear(4 * dim, 4 * dim)
 
+    # region time_embedding
     def forward(self, timestep: Tensor, sample: Tensor) -> Tensor:
         """timestep: one or (B,), sample (B, ...) for its dtype and device -> (B, 4 * dim)"""
         half = self.dim // 2
@@ -85,6 +86,7 @@ class TimestepEmbedding(nn.Module):
         angles = timestep[:, None].float() * frequencies[None, :]
         waves = torch.cat([angles.cos(), angles.sin()], dim=-1).to(sample.dtype)
         return self.linear_2(F.silu(self.linear_1(waves)))
+        # endregion time_embedding
 
 
 class DownBlock2D(nn.Module):
@@ -100,6 +102,7 @@ class DownBlock2D(nn.Module):
         self.attentions = nn.ModuleList(transformer(c, level) for _ in inputs if attends)
         self.downsamplers = nn.ModuleList([] if bottom else [Downsample2D(channels)])
 
+    # region down_block
     def forward(self, x: Tensor, temb: Tensor, context: Tensor) -> tuple[Tensor, list[Tensor]]:
         """x (B, C_above, H, W) -> (B, C, H/2, W/2), and every output: the way up needs them"""
         outputs = []
@@ -112,6 +115,7 @@ class DownBlock2D(nn.Module):
             x = downsample(x)
             outputs.append(x)
         return x, outputs
+        # endregion down_block
 
 
 class MidBlock2D(nn.Module):
@@ -143,6 +147,7 @@ class UpBlock2D(nn.Module):
         self.attentions = nn.ModuleList(transformer(c, level) for _ in inputs if attends)
         self.upsamplers = nn.ModuleList([Upsample2D(channels)] if level > 0 else [])
 
+    # region up_block
     def forward(self, x: Tensor, skips: list[Tensor], temb: Tensor, context: Tensor) -> Tensor:
         """x (B, C_below, H, W) -> (B, C, 2H, 2W). Takes its share off the end of the list skips."""
         for resnet, attention in zip_longest(self.resnets, self.attentions):
@@ -152,6 +157,7 @@ class UpBlock2D(nn.Module):
         for upsample in self.upsamplers:
             x = upsample(x, size=skips[-1].shape[-2:])  # not always twice: 9 was halved to 5
         return x
+        # endregion up_block
 
 
 def resnet(c: Config, c_in: int, c_out: int) -> "ResnetBlock2D":
