@@ -143,6 +143,7 @@ function startWorker() {
       else if ('loaded' in message)
         resolve()
     }).catch((failure) => {
+      console.warn('Python did not start:', failure.message)
       throw new Failure('missing', failure.kind === 'lost' ? 'Python could not be fetched or started: is there a network?' : failure.message)
     }),
 

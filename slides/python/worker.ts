@@ -40,7 +40,7 @@ async function load({ base, sources: texts, interrupts }: Extract<ToWorker, { lo
     pyodide.FS.writeFile(`/lib/${name}.py`, texts[name])
   pyodide.runPython('import sys; sys.path.append("/lib")')
   glue = pyodide.pyimport('glue')
-  waits = await glue.waits.callPromising()
+  waits = !('Suspending' in WebAssembly) || await glue.waits.callPromising()
   sources = pyodide.toPy(texts)
   if (interrupts)
     pyodide.setInterruptBuffer(new Uint8Array(interrupts))

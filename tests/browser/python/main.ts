@@ -4,7 +4,7 @@ import { openPython } from '../../../slides/python/page'
 
 const engine = openEngine()
 const python = openPython(async () => (await engine.load(), engine))
-const largest = (a: number[], b: number[]) => a.reduce((most, value, i) => Math.max(most, Math.abs(value - b[i])), 0)
+const largest = (a: Float32Array, b: Float32Array) => a.reduce((most, value, i) => Math.max(most, Math.abs(value - b[i])), 0)
 
 /** What came of a run and what was told meanwhile. `stopAfter`: ms from when it runs. */
 async function run(task: any, stopAfter?: number) {
@@ -27,14 +27,16 @@ async function run(task: any, stopAfter?: number) {
   }
 }
 
-/** The same settings through Python and through the engine's own loop: the largest difference of the latents, and both pictures. */
+/** The same settings through Python and through the engine's own loop: the largest difference beside the largest number, and both pictures. */
 async function both({ prompt, negative_prompt, seed, num_inference_steps: steps, guidance_scale: guidance, height, width }: any) {
   const mine: any[] = []
   const theirs: any[] = []
   const settings = { prompt, negative_prompt, seed, num_inference_steps: steps, guidance_scale: guidance, height, width }
   const { picture, seconds, pythonSeconds } = await python.run({ changes: [], settings }, { onStep: step => mine.push(step) }).finished
   const result = await engine.paint({ prompt, negativePrompt: negative_prompt, seed, steps, guidance, height, width }, { onStep: step => theirs.push(step) }).finished
-  const far = (name: string, other: string) => Math.max(...mine.map((step, i) => largest(step[name].data, theirs[i][other].data)))
+  const zeros = new Float32Array(mine[0].latents.data.length)
+  const far = (name: string, other: string) => Math.max(...mine.map((step, i) =>
+    largest(step[name].data, theirs[i][other].data) / largest(theirs[i][other].data, zeros)))
   return { count: [mine.length, theirs.length], latents: far('latents', 'latents'), x0: far('pred_x0', 'x0'), mine: [...picture!.data], theirs: [...result!.image.data], seconds, pythonSeconds }
 }
 
