@@ -17,7 +17,7 @@ export function useLive() {
   async function paint(wanted: Record<string, Settings | ((engine: Engine) => Promise<Settings>)>) {
     const mine = ++turn
     current?.cancel()
-    says.value = 'The model comes …'
+    says.value = 'Loading the model …'
     try {
       const engine = await useEngine()
       for (const [name, settings] of Object.entries(wanted)) {
@@ -50,7 +50,7 @@ export function useLive() {
   }
   watch(active, on => on || stop())
   onUnmounted(stop)
-  watch(() => status.bytes, bytes => status.phase === 'loading' && says.value && (says.value = `The model comes: ${(bytes / 1e6).toFixed(0)} of ${(status.total / 1e6).toFixed(0)} MB`))
+  watch(() => status.bytes, bytes => status.phase === 'loading' && says.value && (says.value = `Loading the model: ${(bytes / 1e6).toFixed(0)} of ${(status.total / 1e6).toFixed(0)} MB`))
 
   return { pictures, says, paint, stop }
 }
