@@ -375,7 +375,7 @@ WRONG = {  # what is changed -> what is said, and in which line
         "unexpected indent",
         LOOP,
     ),
-    "a signature changed": (("denoise", ", generators=None", ""), "takes from 3 to 6 positional", None),
+    "a signature changed": (("denoise", "denoise(self, ", "denoise(self, *, "), "takes 1 positional argument", None),
     "nothing returned": (("denoise", "    return latents", "    latents"), "latents must be a tensor", None),
     "no prompt returned": (("encode_prompt", "return torch.cat", "torch.cat"), "(encode_prompt returns nothing", None),
     "NaN": (

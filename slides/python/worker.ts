@@ -11,6 +11,7 @@ const MOST_STEPS = 2_000
 const OUTSIDE = ['fetch', 'XMLHttpRequest', 'WebSocket', 'WebTransport', 'EventSource', 'BroadcastChannel', 'MessageChannel', 'RTCPeerConnection',
   'caches', 'indexedDB', 'navigator', 'Worker', 'SharedWorker', 'importScripts', 'Notification', 'showOpenFilePicker']
 
+const lost = (error: any) => tell({ lost: String(error?.message ?? error).split('\n')[0] })
 const tell = (message: FromWorker) => self.postMessage(message)
 let pyodide: PyodideAPI
 let glue: any
@@ -34,6 +35,7 @@ async function load({ base, sources: texts, interrupts }: Extract<ToWorker, { lo
     enableRunUntilComplete: false,
     stdin: () => null,
   })
+  ;(pyodide as any)._api.on_fatal = lost // in a timer of its own nobody would catch it
   for (const stream of [pyodide.setStdout, pyodide.setStderr])
     stream({ batched: print })
   for (const name of ['run', 'waiting', 'glue'])
@@ -144,6 +146,6 @@ self.addEventListener('message', async ({ data }: MessageEvent<ToWorker>) => {
     }
   }
   catch (error: any) {
-    tell({ lost: String(error?.message ?? error).split('\n')[0] })
+    lost(error)
   }
 })

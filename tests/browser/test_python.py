@@ -110,7 +110,7 @@ def test_what_is_wrong_is_told_at_its_line(page):
             told
         )
     for region, old, new, says in (
-        ("denoise", ", generators=None", "", "positional argument"),
+        ("denoise", "denoise(self, ", "denoise(self, *, ", "takes 1 positional argument"),
         ("denoise", "return latents", "latents", "latents must be a tensor (B, 4, height / 8, width / 8), not None"),
         ("denoise", "latents = step.prev_sample", "latents = step.prev_sample / 0", "NaN or infinity"),
         ("get_latents", "return torch.cat(noise)", "return torch.cat(noise)[0]", "latents must be a tensor"),
