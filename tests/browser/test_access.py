@@ -89,11 +89,11 @@ def test_who_asked_for_stillness_gets_it(walked):
 
 def test_what_moves_is_found(deck):
     deck.page.emulate_media(reduced_motion="no-preference")
-    open_slide(deck, 'Figure name="childhood.webp"')
-    assert stirs(deck.page) == ["childhood.webp"]
+    open_slide(deck, 'Figure name="forward_process.webp"')
+    assert stirs(deck.page) == ["forward_process.webp"]
     deck.page.emulate_media(media="print")
     deck.page.wait_for_function(
-        "() => document.querySelector('img[src$=\"childhood.webp\"]').currentSrc.endsWith('childhood_still.webp')"
+        "() => document.querySelector('img[src$=\"forward_process.webp\"]').currentSrc.endsWith('forward_process_still.webp')"
     )
     deck.page.emulate_media(media="screen")
     open_slide(deck, "Scrubber")
