@@ -270,6 +270,24 @@ def test_of_the_cells_before_only_those_are_run_that_are_needed(port):
     assert lines[3] == "parameters"
 
 
+def test_every_cell_has_its_names_from_the_cells_that_it_needs(port):
+    text = """
+        import builtins
+        from live_kernel import ROOT, cells_before, json, needed, reads_and_binds
+        for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+            for cell in json.loads(path.read_text())["cells"]:
+                for tag in set(cell["metadata"].get("tags", [])) - {"install"} if cell["cell_type"] == "code" else ():
+                    source, bound = "".join(cell["source"]), {*dir(builtins), "__name__"}
+                    for _, part in [*needed(source, cells_before(f"{path.stem}#{tag}")), (tag, source)]:
+                        reads, binds = reads_and_binds(part)
+                        if reads - bound:
+                            print(path.stem, tag, reads - bound)
+                        bound |= set(binds)
+        print("all of them")
+    """
+    assert cell(port, text)[0] == "all of them\n"
+
+
 def test_a_cell_that_paints_has_steps_and_the_settings(port, pipe):
     few = dict(SMALL, num_inference_steps=3)
     text = "painted = pipe(prompt, negative_prompt, size, size, steps, guidance, seed)"

@@ -48,6 +48,7 @@ MIME = "application/vnd.sdscope.live+json"
 MARKER = re.compile(r"\s*# (end)?region ([\w-]+)\s*$")
 CELL = "<cell>"
 LONGEST = 4000  # characters of a value or an error
+WIDTH = 364  # CSS pixels that the slides have for it
 
 ORIGINAL = sdscope.StableDiffusion.from_pretrained("postcard")  # decodes what steps aim at, whatever is changed
 
@@ -342,9 +343,10 @@ def result(shown) -> dict:
     if len(some) == 1:
         return {"picture": pixels(some[0]), "value": None}
     if some:
-        rows = [some[i : i + 6] for i in range(0, len(some), 6)]
-        labels = list(shown) if isinstance(shown, dict) and len(rows) == 1 else ()
-        shown = importlib.import_module("sdscope.figures").gallery(rows, top=labels)
+        figures = importlib.import_module("sdscope.figures")
+        named = {str(name): picture for name, picture in shown.items()} if isinstance(shown, dict) else None
+        rows = [some[i : i + 3] for i in range(0, len(some), 3)]
+        shown = figures.trials({"": named}, columns=3, width=WIDTH) if named else figures.gallery(rows, width=WIDTH)
     return {"picture": None, "value": None if shown is None else value(shown)}
 
 

@@ -1,6 +1,7 @@
 // torch on the speaker's machine: a Jupyter kernel behind the deck's own server. tools/live.py says what it answers.
 
 import type { Events, Python, Result, Run, Step, Task, Tensor } from './types'
+import { kernelHere } from './here'
 import { Failure } from './types'
 
 type Picture = { width: number, height: number, rgba: string }
@@ -16,8 +17,7 @@ type Event =
 
 /** null: where this deck comes from, there is none, or none any more. */
 export async function openKernel(): Promise<Python | null> {
-  // A cookie of that server says so. Other hosts, which would answer with an error, are not asked.
-  if (!document.cookie.includes(`kernel-${location.port || 80}=`))
+  if (!kernelHere())
     return null
   try {
     let answer = await post('python', null)
@@ -77,7 +77,7 @@ async function ask(task: Task | null, events: Events, signal: AbortSignal): Prom
     if (error instanceof Failure)
       throw error
   }
-  throw new Failure('lost', 'torch on this machine does not answer any more')
+  throw new Failure('missing', 'torch on this machine does not answer')
 }
 
 function post(name: string, body: unknown, signal?: AbortSignal) {
