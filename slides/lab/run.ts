@@ -1,8 +1,8 @@
 // The run that the Lab shows: its settings, its steps so far, and the other windows of the talk, which see the same.
 import { shallowReactive } from 'vue'
 import type { Result, Run, SchedulerName, Step, Tensor, Tokens } from '../engine/engine'
-import { scope } from '../scope'
 import { useEngine } from './engine'
+import { shared } from './windows'
 
 export interface LabSettings {
   prompt: string
@@ -79,16 +79,4 @@ function apply(news: News) {
     Object.assign(run, news)
 }
 
-// On stage two windows show the deck. Two tabs of a reader are nobody's stage, so one of the two must be the presenter's.
-const channel = typeof BroadcastChannel === 'undefined' ? null : new BroadcastChannel(`lab ${scope}`)
-const isPresenter = () => /\/presenter\//.test(location.hash)
-
-function tell(news: News) {
-  apply(news)
-  channel?.postMessage({ news, fromPresenter: isPresenter() })
-}
-
-channel?.addEventListener('message', ({ data: { news, fromPresenter } }) => {
-  if (fromPresenter || isPresenter())
-    apply(news)
-})
+const tell = shared('lab', apply)

@@ -1,9 +1,15 @@
 import { useNav } from '@slidev/client'
 import { defineShortcutsSetup } from '@slidev/types'
+import { change } from '../code/talk'
 
 // s: the next slide of the short talk, 15 minutes. Its slides say `short: true`.
+// e: the code of this slide can be changed, and run.
 export default defineShortcutsSetup((nav, base) => {
-  const { slides, currentSlideNo } = useNav()
+  const { slides, currentSlideNo, clicks } = useNav()
   const next = () => slides.value.find(s => s.no > currentSlideNo.value && s.meta.slide?.frontmatter.short)
-  return [...base, { key: 's', fn: () => next() && nav.go(next()!.no), autoRepeat: true }]
+  return [
+    ...base,
+    { key: 's', fn: () => next() && nav.go(next()!.no), autoRepeat: true },
+    { key: 'e', fn: () => change(currentSlideNo.value, clicks.value) },
+  ]
 })

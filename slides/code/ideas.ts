@@ -1,0 +1,1 @@
+export const ideas: { block: string, name: string, code: string, look: string }[] = []

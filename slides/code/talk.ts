@@ -1,0 +1,154 @@
+// The code that readers and speaker change on the slides: what is open, what it says now, and what it paints.
+// All windows of a talk see the same; a run happens once, where somebody pressed "run".
+import { reactive, ref, shallowReactive } from 'vue'
+import type { Failure, Run, Settings } from '../python/types'
+import { shared } from '../lab/windows'
+
+/** A block of code by where it was cut from, such as 'pipeline.py#denoise'. */
+export type Block = string
+
+/** What one code paints: the picture in mind after each step, and the times of the steps. */
+export interface Painting {
+  times: number[]
+  pictures: ImageData[]
+  result: ImageData | null
+}
+
+export interface Trial {
+  block: Block
+  code: string
+  settings: Settings
+  changed: Painting
+  original: Painting | null // null: the recorded one
+  going: boolean
+  says: string
+  printed: string
+  failure: { message: string, line?: number } | null
+}
+
+/** What is painted until somebody asks for something else. A notebook recorded it: scrubber_decoded.webp */
+export const example: Settings = { prompt: 'painting depicting the sea, sunrise, ship', seed: 42 }
+const MOST_PRINTED = 4000 // letters
+
+export const talk = shallowReactive({
+  open: null as { block: Block, no: number, clicks: number } | null, // no, clicks: of the slide under it
+  texts: {} as Record<Block, string>, // of changed blocks
+  linked: [] as Block[], // whose texts came with a link: somebody else's code
+  settings: example,
+  trials: {} as Record<Block, Trial>,
+  at: 0, // the step that is looked at
+  python: '', // which one is running
+})
+
+/** The blocks of each slide, first to last. Those of pipeline.py and scheduler.py are run in the page. */
+export const blocks = reactive<Record<number, Block[]>>({})
+export const isChangeable = (block: Block) => /^(?:pipeline|scheduler)\.py#(?!from_pretrained)/.test(block)
+
+type News = { set: Partial<typeof talk> } | { trial: Block, set: Partial<Trial> } | { trial: Block, step: { i: number, t: number, picture: ImageData | null }, of: 'changed' | 'original' }
+  | { trial: Block, printed: string } | { stop: true }
+
+function apply(news: News) {
+  if ('stop' in news)
+    return current?.stop()
+  if (!('trial' in news))
+    return Object.assign(talk, news.set)
+  const trial = { ...talk.trials[news.trial] }
+  if ('set' in news) {
+    Object.assign(trial, news.set)
+  }
+  else if ('printed' in news) {
+    trial.printed = (trial.printed + news.printed).slice(-MOST_PRINTED)
+  }
+  else {
+    const { times, pictures, result } = trial[news.of]!
+    const picture = news.step.picture ?? pictures.at(-1)
+    trial[news.of] = { times: [...times, news.step.t], pictures: picture ? [...pictures, picture] : pictures, result }
+    if (news.of === 'changed')
+      talk.at = news.step.i
+  }
+  talk.trials = { ...talk.trials, [news.trial]: trial }
+}
+
+const tell = shared('code', apply)
+export const set = (change: Partial<typeof talk>) => tell({ set: change })
+
+/** How often somebody asked for the editor in this window: it gets the focus here, and in no other. */
+export const asked = ref(0)
+
+/** Opens a block of slide `no`; without a name the one that was changed, or the first. */
+export function change(no: number, clicks: number, block?: Block) {
+  const here = blocks[no] ?? []
+  block ??= here.find(block => block === talk.open?.block) ?? here.find(block => block in talk.texts) ?? here[0]
+  if (!block)
+    return
+  asked.value++
+  set({ open: { block, no, clicks } })
+}
+
+/** Another text in the editor of a block; `null`: as it was. */
+export function write(block: Block, text: string | null) {
+  const { [block]: _, ...others } = talk.texts
+  set({ texts: text === null ? others : { ...others, [block]: text } })
+}
+
+/** What a block says is known again: its source, or an idea. */
+export function replace(block: Block, text: string | null) {
+  set({ linked: talk.linked.filter(other => other !== block) })
+  write(block, text)
+}
+
+// ------------------------------------------------------------------ running
+const empty = (): Painting => ({ times: [], pictures: [], result: null })
+const kept = new Map<string, Painting>() // what the original paints, by its settings
+let current: Run | null = null
+let turn = 0
+
+/** Runs a block's text; whatever ran before is stopped. */
+export async function run(block: Block, code: string) {
+  current?.stop()
+  const mine = ++turn
+  const settings = { ...talk.settings }
+  const [module, region] = block.replace('.py', '').split('#')
+  const asked = JSON.stringify(settings)
+  const original = asked === JSON.stringify(example) ? null : kept.get(asked) ?? empty()
+  const trial: Trial = { block, code, settings, changed: empty(), original, going: true, says: 'Python comes …', printed: '', failure: null }
+  set({ trials: { ...talk.trials, [block]: trial }, at: 0 })
+  const say = (says: string) => tell({ trial: block, set: { says } })
+
+  async function paint(of: 'changed' | 'original') {
+    const { pythonFor } = await import('../python')
+    const python = await pythonFor({ foreign: talk.linked.includes(block) })
+    set({ python: python.name })
+    current = python.run({ changes: of === 'changed' ? [{ module, region, code }] : [], settings }, {
+      onState: say,
+      onPrint: printed => of === 'changed' && tell({ trial: block, printed }),
+      onStep: ({ i, t, picture }) => {
+        tell({ trial: block, step: { i, t, picture }, of })
+        say(`${of === 'changed' ? 'Changed' : 'As it was'}: step ${i + 1}`)
+      },
+    })
+    const result = await current.finished
+    tell({ trial: block, set: { [of]: { ...talk.trials[block][of]!, result: result.picture } } })
+    return result
+  }
+
+  try {
+    const { picture, seconds, pythonSeconds } = await paint('changed')
+    if (original && !kept.has(asked)) {
+      await paint('original')
+      kept.set(asked, talk.trials[block].original!)
+    }
+    const share = Number.isNaN(pythonSeconds) ? '' : `, ${pythonSeconds.toFixed(1)} of them in Python`
+    say(picture ? `Painted in ${seconds.toFixed(1)} s${share}.` : 'It ran, and gave no picture.')
+    tell({ trial: block, set: { going: false } })
+  }
+  catch (error) {
+    const { kind, message, region: where, line } = error as Failure
+    const failure = kind === 'stopped' ? null : { message, line: where === region ? line : undefined }
+    if (mine === turn) // else the next run is on its way
+      tell({ trial: block, set: { going: false, says: kind === 'stopped' ? 'Stopped.' : '', failure } })
+  }
+}
+
+/** Stops the run, in whichever window it goes on. */
+export const stop = () => tell({ stop: true })
