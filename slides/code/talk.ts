@@ -4,6 +4,8 @@ import { reactive, ref, shallowReactive } from 'vue'
 import type { Failure, Run, Settings } from '../python/types'
 import { shared } from '../lab/windows'
 
+declare const __REGIONS__: Record<string, [number, number]>
+
 /** A block of code by where it was cut from, such as 'pipeline.py#denoise'. */
 export type Block = string
 
@@ -42,7 +44,8 @@ export const talk = shallowReactive({
 
 /** The blocks of each slide, first to last. Those of pipeline.py and scheduler.py are run in the page. */
 export const blocks = reactive<Record<number, Block[]>>({})
-export const isChangeable = (block: Block) => /^(?:pipeline|scheduler)\.py#(?!from_pretrained)/.test(block)
+export const partsOf = (block: Block) => block.replace('.py', '').split('#') as [module: string, region: string]
+export const isChangeable = (block: Block) => /^(?:pipeline|scheduler)\.py#(?!from_pretrained)/.test(block) && block in __REGIONS__
 
 type News = { set: Partial<typeof talk> } | { trial: Block, set: Partial<Trial> } | { trial: Block, step: { i: number, t: number, picture: ImageData | null }, of: 'changed' | 'original' }
   | { trial: Block, printed: string } | { stop: true }
@@ -71,6 +74,9 @@ function apply(news: News) {
 
 const tell = shared('code', apply)
 export const set = (change: Partial<typeof talk>) => tell({ set: change })
+
+/** What is to be said in this window, such as of a link that is damaged. */
+export const notice = ref('')
 
 /** How often somebody asked for the editor in this window: it gets the focus here, and in no other. */
 export const asked = ref(0)
@@ -108,12 +114,13 @@ export async function run(block: Block, code: string) {
   current?.stop()
   const mine = ++turn
   const settings = { ...talk.settings }
-  const [module, region] = block.replace('.py', '').split('#')
+  const [module, region] = partsOf(block)
   const asked = JSON.stringify(settings)
   const original = asked === JSON.stringify(example) ? null : kept.get(asked) ?? empty()
   const trial: Trial = { block, code, settings, changed: empty(), original, going: true, says: 'Python comes …', printed: '', failure: null }
   set({ trials: { ...talk.trials, [block]: trial }, at: 0 })
-  const say = (says: string) => tell({ trial: block, set: { says } })
+  let over = false // what still comes of a run that was stopped is not heard
+  const say = (says: string) => over || tell({ trial: block, set: { says } })
 
   async function paint(of: 'changed' | 'original') {
     const { pythonFor } = await import('../python')
@@ -121,8 +128,10 @@ export async function run(block: Block, code: string) {
     set({ python: python.name })
     current = python.run({ changes: of === 'changed' ? [{ module, region, code }] : [], settings }, {
       onState: say,
-      onPrint: printed => of === 'changed' && tell({ trial: block, printed }),
+      onPrint: printed => over || of === 'original' || tell({ trial: block, printed }),
       onStep: ({ i, t, picture }) => {
+        if (over)
+          return
         tell({ trial: block, step: { i, t, picture }, of })
         say(`${of === 'changed' ? 'Changed' : 'As it was'}: step ${i + 1}`)
       },
@@ -144,6 +153,7 @@ export async function run(block: Block, code: string) {
   }
   catch (error) {
     const { kind, message, region: where, line } = error as Failure
+    over = true
     const failure = kind === 'stopped' ? null : { message, line: where === region ? line : undefined }
     if (mine === turn) // else the next run is on its way
       tell({ trial: block, set: { going: false, says: kind === 'stopped' ? 'Stopped.' : '', failure } })

@@ -1,1 +1,0 @@
-export const ideas: { block: string, name: string, code: string, look: string }[] = []
