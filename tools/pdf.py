@@ -12,10 +12,10 @@ from pypdf import PdfWriter
 from deck import HEIGHT, WIDTH, open_deck
 from sdscope import files
 
-# Chromium prints what is on the screen, at its size; the deck's own navigation stays away.
+# Chromium prints what is on the screen, at its size; the deck's own navigation, and what can be pressed, stay away.
 PAGE = f"""@page {{ size: {WIDTH}px {HEIGHT}px; margin: 0 }}
     html, body {{ width: {WIDTH}px; height: {HEIGHT}px; overflow: hidden }}
-    nav, .slidev-nav {{ display: none !important }}"""
+    nav, .slidev-nav, .change-it {{ display: none !important }}"""
 
 
 def export(dist, output):
