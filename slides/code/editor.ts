@@ -123,7 +123,7 @@ export function makeEditor(parent: HTMLElement, { onChange, onTooLong }: { onCha
 
   return {
     open(text, original, label) {
-      const attributes = EditorView.contentAttributes.of({ 'aria-label': label, 'spellcheck': 'false', 'autocorrect': 'off', 'autocapitalize': 'off' })
+      const attributes = EditorView.contentAttributes.of({ 'aria-label': label, 'tabindex': '0', 'spellcheck': 'false', 'autocorrect': 'off', 'autocapitalize': 'off' })
       view.setState(EditorState.create({ doc: text, extensions: [always, attributes] }))
       view.dispatch({ effects: setOriginal.of(EditorState.create({ doc: original }).doc) })
     },

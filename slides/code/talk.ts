@@ -1,7 +1,9 @@
 // The code that readers and speaker change on the slides: what is open, what it says now, and what it paints.
 // All windows of a talk see the same; a run happens once, where somebody pressed "run".
 import { reactive, ref, shallowReactive } from 'vue'
-import type { Failure, Run, Settings } from '../python/types'
+import type { Result, Run, Settings } from '../python/types'
+import { Failure } from '../python/types'
+import { isOnMachine } from '../python/kernel'
 import { shared } from '../lab/windows'
 
 declare const __REGIONS__: Record<string, [number, number]>
@@ -25,6 +27,7 @@ export interface Trial {
   going: boolean
   says: string
   printed: string
+  figure: string | null // what the code drew, as an address
   failure: { message: string, line?: number } | null
 }
 
@@ -42,17 +45,19 @@ export const talk = shallowReactive({
   python: '', // which one is running
 })
 
-/** The blocks of each slide, first to last. Those of pipeline.py and scheduler.py are run in the page. */
+/** The blocks of each slide, first to last. Those of pipeline.py and scheduler.py run in the page, the networks on the machine alone. */
 export const blocks = reactive<Record<number, Block[]>>({})
 export const partsOf = (block: Block) => block.replace('.py', '').split('#') as [module: string, region: string]
-export const isChangeable = (block: Block) => /^(?:pipeline|scheduler)\.py#(?!from_pretrained)/.test(block) && block in __REGIONS__
+export const isChangeable = (block: Block) => block in __REGIONS__ && (/^(?:pipeline|scheduler)\.py#(?!from_pretrained)/.test(block) || (/^(?:unet|vae)\.py#/.test(block) && isOnMachine()))
 
 type News = { set: Partial<typeof talk> } | { trial: Block, set: Partial<Trial> } | { trial: Block, step: { i: number, t: number, picture: ImageData | null }, of: 'changed' | 'original' }
   | { trial: Block, printed: string } | { stop: true }
 
 function apply(news: News) {
-  if ('stop' in news)
+  if ('stop' in news) {
+    stopped = turn
     return current?.stop()
+  }
   if (!('trial' in news))
     return Object.assign(talk, news.set)
   const trial = { ...talk.trials[news.trial] }
@@ -87,12 +92,14 @@ export function change(no: number, clicks: number, block?: Block) {
   block ??= here.find(block => block === talk.open?.block) ?? here.find(block => block in talk.texts) ?? here[0]
   if (!block)
     return
+  notice.value = ''
   asked.value++
   set({ open: { block, no, clicks } })
 }
 
 /** Another text in the editor of a block; `null`: as it was. */
 export function write(block: Block, text: string | null) {
+  notice.value = ''
   const { [block]: _, ...others } = talk.texts
   set({ texts: text === null ? others : { ...others, [block]: text } })
 }
@@ -108,52 +115,69 @@ const empty = (): Painting => ({ times: [], pictures: [], result: null })
 const kept = new Map<string, Painting>() // what the original paints, by its settings
 let current: Run | null = null
 let turn = 0
+let stopped = 0
 
 /** Runs a block's text; whatever ran before is stopped. */
 export async function run(block: Block, code: string) {
-  current?.stop()
+  notice.value = ''
+  stop()
   const mine = ++turn
   const settings = { ...talk.settings }
   const [module, region] = partsOf(block)
   const asked = JSON.stringify(settings)
   const original = asked === JSON.stringify(example) ? null : kept.get(asked) ?? empty()
-  const trial: Trial = { block, code, settings, changed: empty(), original, going: true, says: 'Python comes …', printed: '', failure: null }
+  const trial: Trial = { block, code, settings, changed: empty(), original, going: true, says: 'Python comes …', printed: '', figure: null, failure: null }
   set({ trials: { ...talk.trials, [block]: trial }, at: 0 })
-  let over = false // what still comes of a run that was stopped is not heard
-  const say = (says: string) => over || tell({ trial: block, set: { says } })
+  const heard = () => mine === turn && talk.trials[block].going // not what still comes of a run that was stopped
+  const say = (says: string) => heard() && tell({ trial: block, set: { says } })
 
-  async function paint(of: 'changed' | 'original') {
+  async function paint(of: 'changed' | 'original', foreign = talk.linked.includes(block)): Promise<Result> {
     const { pythonFor } = await import('../python')
-    const python = await pythonFor({ foreign: talk.linked.includes(block) })
+    const python = await pythonFor({ foreign })
+    if (stopped === mine)
+      throw new Failure('stopped', 'Stopped.')
+    if (!python.has(module, region))
+      throw new Failure('missing', `${block} needs torch on this machine: make talk.`)
     set({ python: python.name })
     current = python.run({ changes: of === 'changed' ? [{ module, region, code }] : [], settings }, {
       onState: say,
-      onPrint: printed => over || of === 'original' || tell({ trial: block, printed }),
+      onPrint: printed => heard() && of === 'changed' && tell({ trial: block, printed }),
       onStep: ({ i, t, picture }) => {
-        if (over)
+        if (!heard())
           return
         tell({ trial: block, step: { i, t, picture }, of })
         say(`${of === 'changed' ? 'Changed' : 'As it was'}: step ${i + 1}`)
       },
     })
-    const result = await current.finished
-    tell({ trial: block, set: { [of]: { ...talk.trials[block][of]!, result: result.picture } } })
-    return result
+    try {
+      const result = await current.finished
+      tell({ trial: block, set: { [of]: { ...talk.trials[block][of]!, result: result.picture } } })
+      return result
+    }
+    catch (error) {
+      const { kind, message } = error as Failure
+      if (!heard() || python.name === 'in this page' || !['lost', 'missing'].includes(kind))
+        throw error
+      tell({ trial: block, printed: `${message}: the page's own Python goes on.\n` })
+      tell({ trial: block, set: { [of]: empty() } })
+      return paint(of, true)
+    }
   }
 
   try {
-    const { picture, seconds, pythonSeconds } = await paint('changed')
+    const { picture, value, seconds, pythonSeconds } = await paint('changed')
+    if (value)
+      tell('text' in value ? { trial: block, printed: value.text } : { trial: block, set: { figure: value.image } })
     if (original && !kept.has(asked)) {
       await paint('original')
       kept.set(asked, talk.trials[block].original!)
     }
     const share = Number.isNaN(pythonSeconds) ? '' : `, ${pythonSeconds.toFixed(1)} of them in Python`
-    say(picture ? `Painted in ${seconds.toFixed(1)} s${share}.` : 'It ran, and gave no picture.')
+    say(picture ? `Painted in ${seconds.toFixed(1)} s${share}.` : value ? 'It ran.' : 'It ran, and gave no picture.')
     tell({ trial: block, set: { going: false } })
   }
   catch (error) {
     const { kind, message, region: where, line } = error as Failure
-    over = true
     const failure = kind === 'stopped' ? null : { message, line: where === region ? line : undefined }
     if (mine === turn) // else the next run is on its way
       tell({ trial: block, set: { going: false, says: kind === 'stopped' ? 'Stopped.' : '', failure } })
