@@ -144,7 +144,7 @@ def test_a_run_paints_another_picture(loop):
     assert pixels(page, CHANGED) != last  # a step before
     assert violations(page) == []
     boxes = page.locator(".sheet :is(button, input, canvas, .place, .note, .printed)").evaluate_all(
-        "all => all.map(e => e.getBoundingClientRect()).map(({ left, top, right, bottom }) => [left, top, right, bottom])"
+        "all => all.map(e => e.getBoundingClientRect()).map(box => [box.left, box.top, box.right, box.bottom])"
     )
     assert all(left >= 0 and top >= 0 and right <= 980 and bottom <= 552 for left, top, right, bottom in boxes)
 
