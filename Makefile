@@ -10,6 +10,7 @@
 # make shots          a picture of every slide at every click, in .build/shots/
 # make contact-sheet  all slides on one sheet, .build/contact-sheet.png
 # make looks          the slides as they should look, for the tests (look at them first)
+# make ideas          what the ideas for changes of the code paint, docs/ideas.webp
 # make recording      the Lab at work, docs/lab.webp
 # make sources        where everything on the slides comes from, .build/sources.md
 # make clean          removes what was made; .venv/ and node_modules/ stay
@@ -21,7 +22,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: talk slides build pdf figures check test lint bench shots contact-sheet looks recording sources clean help figures-there
+.PHONY: talk slides build pdf figures check test lint bench shots contact-sheet looks ideas recording sources clean help figures-there
 
 PORT ?= 3030
 FITS   := import ensurepip, sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
@@ -93,6 +94,9 @@ contact-sheet: $(BUILT)
 
 looks: $(BUILT)
 	@.venv/bin/python tests/browser/test_looks.py
+
+ideas: $(INSTALLED)
+	@.venv/bin/python tests/test_small_torch.py
 
 recording: $(BUILT)
 	@.venv/bin/python tools/recording.py

@@ -13,6 +13,7 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from PIL import Image, ImageDraw
 
 from sdscope import StableDiffusion
 from sdscope.loading.checkpoint import find_model, load_text
@@ -316,8 +317,7 @@ class Postcard(Networks):
         return self.pipe.vae.decode(latents / self.pipe.vae.config.scaling_factor)
 
 
-@pytest.fixture(scope="module")
-def painted():
+def painter():
     """paint(changes, steps) -> the picture of the page's Python, with Postcard's networks"""
     networks = Postcard()
     info = INFO | dict(
@@ -331,6 +331,11 @@ def painted():
         return pixels(perform(given, None, **SETTINGS | dict(num_inference_steps=steps)))
 
     return paint
+
+
+@pytest.fixture(scope="module")
+def painted():
+    return painter()
 
 
 @pytest.fixture(scope="module")
@@ -472,3 +477,18 @@ def paint(text, times=3):
     with pytest.raises(run.Wrong, match="ZeroDivisionError") as wrong:
         perform(made(waits=waits), "x = 1\n\nx / 0")
     assert (wrong.value.region, wrong.value.line) == (None, 3)
+
+
+def sheet(paint, columns=6, side=140):
+    """The picture as it was, and of every idea, with its name below"""
+    changes = {"as it was": []} | {idea["name"]: [with_idea(idea)] for idea in IDEAS}
+    page = Image.new("RGB", (columns * side, -(-len(changes) // columns) * (side + 22)), "white")
+    for i, (name, change) in enumerate(changes.items()):
+        x, y = i % columns * side + 6, i // columns * (side + 22) + 6
+        page.paste(Image.fromarray(paint(change, steps=25).astype("uint8")), (x, y))
+        ImageDraw.Draw(page).text((x, y + 130), name, fill="black")
+    return page
+
+
+if __name__ == "__main__":  # make ideas
+    sheet(painter()).save(ROOT / "docs/ideas.webp", quality=90)
