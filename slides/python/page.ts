@@ -151,6 +151,8 @@ function startWorker() {
       const steps: Promise<void>[] = []
       let calls = 0
       let [decoding, failed] = [false, false]
+      let decoded = 0 // ms
+      const start = performance.now()
       if (interrupts)
         new Uint8Array(interrupts)[0] = 0
 
@@ -163,12 +165,16 @@ function startWorker() {
         }
       }
 
-      /** The picture of what a step aims at, unless the one before is still being decoded: code does not wait for pictures. */
+      /** The picture of what a step aims at, where there is time: the engine does one thing after the other, and a third is for pictures. */
       async function pictured({ pred_x0 }: Omit<Step, 'picture'>) {
-        if (decoding || !pred_x0)
+        const now = performance.now()
+        if (decoding || !pred_x0 || decoded > (now - start) / 3)
           return null
         decoding = true
-        return engine.decode(pred_x0).catch(() => null).finally(() => decoding = false)
+        return engine.decode(pred_x0).catch(() => null).finally(() => {
+          decoding = false
+          decoded += performance.now() - now
+        })
       }
 
       const ended = until<Result>((message, resolve) => {
