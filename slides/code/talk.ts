@@ -45,10 +45,20 @@ export const talk = shallowReactive({
   python: '', // which one is running
 })
 
-/** The blocks of each slide, first to last. Those of pipeline.py and scheduler.py run in the page, the networks on the machine alone. */
+/** The blocks of each slide, first to last. Those of pipeline.py and scheduler.py run in the page, the others on the machine alone. */
 export const blocks = reactive<Record<number, Block[]>>({})
 export const partsOf = (block: Block) => block.replace('.py', '').split('#') as [module: string, region: string]
-export const isChangeable = (block: Block) => block in __REGIONS__ && (/^(?:pipeline|scheduler)\.py#(?!from_pretrained)/.test(block) || (/^(?:unet|vae)\.py#/.test(block) && isOnMachine()))
+export const isCell = (block: Block) => !block.includes('.py#')
+/** Only these come by links: somebody else's code is run in the page alone. */
+export const isInPage = (block: Block) => /^(?:pipeline|scheduler)\.py#(?!from_pretrained)/.test(block) && block in __REGIONS__
+const ELSEWHERE = /^(?:pipeline|unet|vae|postcard\/training\/diffusion)\.py#/
+export const isChangeable = (block: Block) => isInPage(block) || (isOnMachine() && (isCell(block) || (ELSEWHERE.test(block) && block in __REGIONS__)))
+
+/** A slide has this block. */
+export function offer(no: number, block: Block) {
+  if (isChangeable(block) && !blocks[no]?.includes(block))
+    blocks[no] = [...(blocks[no] ?? []), block]
+}
 
 type News = { set: Partial<typeof talk> } | { trial: Block, set: Partial<Trial> } | { trial: Block, step: { i: number, t: number, picture: ImageData | null }, of: 'changed' | 'original' }
   | { trial: Block, printed: string } | { stop: true }
@@ -125,7 +135,7 @@ export async function run(block: Block, code: string) {
   const settings = { ...talk.settings }
   const [module, region] = partsOf(block)
   const asked = JSON.stringify(settings)
-  const original = asked === JSON.stringify(example) ? null : kept.get(asked) ?? empty()
+  const original = isCell(block) || asked === JSON.stringify(example) ? null : kept.get(asked) ?? empty()
   const trial: Trial = { block, code, settings, changed: empty(), original, going: true, says: 'Python comes …', printed: '', figure: null, failure: null }
   set({ trials: { ...talk.trials, [block]: trial }, at: 0 })
   const heard = () => mine === turn && talk.trials[block].going // not what still comes of a run that was stopped
@@ -139,7 +149,8 @@ export async function run(block: Block, code: string) {
     if (!python.has(module, region))
       throw new Failure('missing', `${block} needs torch on this machine: make talk.`)
     set({ python: python.name })
-    current = python.run({ changes: of === 'changed' ? [{ module, region, code }] : [], settings }, {
+    const task = isCell(block) ? { changes: [], cell: code, cellOf: block } : { changes: of === 'changed' ? [{ module, region, code }] : [] }
+    current = python.run({ ...task, settings }, {
       onState: say,
       onPrint: printed => heard() && of === 'changed' && tell({ trial: block, printed }),
       onStep: ({ i, t, picture }) => {
@@ -173,7 +184,7 @@ export async function run(block: Block, code: string) {
       kept.set(asked, talk.trials[block].original!)
     }
     const share = Number.isNaN(pythonSeconds) ? '' : `, ${pythonSeconds.toFixed(1)} of them in Python`
-    say(picture ? `Painted in ${seconds.toFixed(1)} s${share}.` : value ? 'It ran.' : 'It ran, and gave no picture.')
+    say(picture ? `Painted in ${seconds.toFixed(1)} s${share}.` : value || isCell(block) ? 'It ran.' : 'It ran, and gave no picture.')
     tell({ trial: block, set: { going: false } })
   }
   catch (error) {

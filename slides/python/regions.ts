@@ -1,4 +1,4 @@
-// The regions of the real files as text: as a slide shows them, and with an idea in place.
+// The regions of the real files as text: as a slide shows them, and with an idea in place; and the notebooks' cells.
 
 import ideas from './ideas.json'
 import type { Change, Module } from './types'
@@ -13,7 +13,10 @@ export interface Idea {
   look: string
 }
 
-const texts = import.meta.glob('../../src/sdscope/{pipeline,scheduler,unet,vae}.py', { query: '?raw', import: 'default', eager: true })
+const texts = import.meta.glob([
+  '../../src/sdscope/{pipeline,scheduler,unet,vae,postcard/training/diffusion}.py',
+  '../../embed/*/*.py',
+], { query: '?raw', import: 'default', eager: true })
 const MARKER = /^\s*# (?:end)?region\b/
 
 /** A region's lines, as far to the left as they go, without the markers of regions within it. */
@@ -24,6 +27,9 @@ export function textOf(module: Module, region: string): string {
   const indent = Math.min(...within.filter(line => line.trim()).map(line => line.search(/\S/)))
   return within.map(line => line.slice(indent)).join('\n')
 }
+
+/** A notebook's cell, '05_scheduler#subtract' */
+export const cellText = (cell: string) => (texts[`../../embed/${cell.replace('#', '/')}.py`] as string).trimEnd()
 
 export const ideasFor = (module: Module, region: string) => (ideas as Idea[]).filter(idea => idea.module === module && idea.region === region)
 

@@ -7,6 +7,8 @@ import { defineTransformersSetup } from '@slidev/types'
 // /text/ is every line that holds the text; /a/-/b/ is from the first line with a to the next with b.
 // A text that is not there stops the build. Numbers and `all` stay as they are.
 const INCLUDE = /^(<<< @\/(\S+?)(?:#([\w-]+))? \w+ \{)([^}\n]*\/[^}\n]*)\}/gm
+// A slide with cells of notebooks gets <Cells>, by which the speaker can change and run them.
+const CELL = /^<<< @\/embed\/(\w+)\/(\w+)\.py\b/gm
 
 export default defineTransformersSetup(() => ({
   pre: [({ s, options, slide }) => {
@@ -21,6 +23,9 @@ export default defineTransformersSetup(() => ({
       })
       s.overwrite(match.index, match.index + all.length, `${head}${numbers}}`)
     }
+    const cells = [...s.original.matchAll(CELL)].map(([, notebook, tag]) => `'${notebook}#${tag}'`)
+    if (cells.length)
+      s.append(`\n\n<Cells :at="[${cells.join(', ')}]" />\n`)
   }],
 }))
 
