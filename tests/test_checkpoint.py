@@ -89,7 +89,7 @@ def test_extra_keys(folder, name):
 @pytest.mark.parametrize("kind", ["StableDiffusionXLPipeline", "FluxPipeline", ["my", "Pipeline\n"], None, 5])
 def test_another_kind_of_model(folder, kind):
     edit(folder / "model_index.json", _class_name=kind)
-    refused(folder, "holds a ", "only text-to-image by Stable Diffusion 1.x and 2.x is read here")
+    refused(folder, "holds a ", "only Stable Diffusion 1.x and 2.x is read here")
 
 
 def test_the_kind_is_asked_for_before_the_files(tmp_path):
@@ -106,7 +106,7 @@ def test_the_kind_is_asked_for_before_the_files(tmp_path):
         folder = tmp_path / kind.split(",")[0]
         folder.mkdir()
         (folder / name).write_text(json.dumps(holds))
-        with pytest.raises(SdscopeError, match="only text-to-image by Stable Diffusion") as error:
+        with pytest.raises(SdscopeError, match="only Stable Diffusion") as error:
             find_model(folder)
         assert kind in str(error.value) and "again" not in str(error.value)
 

@@ -17,6 +17,7 @@ from diffusers import DDIMScheduler
 from diffusers import UNet2DConditionModel as ReferenceUNet
 
 from sdscope.loading.models import KNOWN
+from sdscope.loading.settings import factor
 from sdscope.scheduler import DDIM
 from sdscope.unet import UNet2DConditionModel
 from sdscope.vae import AutoencoderKL
@@ -68,6 +69,33 @@ PUBLISHED = {
     "sd2-768": (UNET_2 | dict(sample_size=96), VAE_2),
     "sd21": (UNET_21 | dict(sample_size=64), VAE_2),
     "sd21-768": (UNET_21 | dict(sample_size=96, upcast_attention=True), VAE_2),
+    "sd15-inpainting": (UNET_1 | dict(_diffusers_version="0.6.0", in_channels=9), VAE_1),
+    "sd2-inpainting": (UNET_2 | dict(in_channels=9, sample_size=64), VAE_2),
+    "sd2-depth": (UNET_2 | dict(in_channels=5, sample_size=64), VAE_2),
+    "sd2-upscaler": (
+        UNET
+        | dict(
+            attention_head_dim=8,
+            block_out_channels=[256, 512, 512, 1024],
+            cross_attention_dim=1024,
+            down_block_types=["DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"],
+            in_channels=7,
+            num_class_embeds=1000,
+            only_cross_attention=[True, True, True, False],
+            sample_size=128,
+            up_block_types=["CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"],
+            use_linear_projection=True,
+        ),
+        VAE
+        | dict(
+            block_out_channels=[128, 256, 512],
+            down_block_types=["DownEncoderBlock2D"] * 3,
+            up_block_types=["UpDecoderBlock2D"] * 3,
+            norm_num_groups=32,
+            sample_size=256,
+            scaling_factor=0.08333,
+        ),
+    ),
 }
 NARROW_UNET = dict(block_out_channels=[40, 40, 80, 80], norm_num_groups=8, cross_attention_dim=32)
 TINY_UNET = dict(block_out_channels=[8, 16, 32, 32], norm_num_groups=4, layers_per_block=1)
@@ -118,8 +146,8 @@ def test_parameters_of_the_published_models(name):
         assert shapes(UNet2DConditionModel(unet)) == expected
         assert shapes(UNet2DConditionModel(KNOWN[name].unet)) == expected  # our table says the same
         assert shapes(AutoencoderKL(vae)) == shapes(ReferenceVAE.from_config(vae))
-        assert shapes(AutoencoderKL({})) == shapes(AutoencoderKL(vae))
-    assert KNOWN[name].size == 8 * unet["sample_size"]
+        assert shapes(AutoencoderKL(KNOWN[name].vae)) == shapes(AutoencoderKL(vae))
+    assert KNOWN[name].size == factor(AutoencoderKL(vae).config) * unet["sample_size"]
 
 
 def test_every_known_model_is_compared():
@@ -145,7 +173,8 @@ def narrow(request):
     name, dtype = request.param
     unet, vae = PUBLISHED[name]
     unets = pair(ReferenceUNet, UNet2DConditionModel, unet | NARROW_UNET)
-    vaes = pair(ReferenceVAE, AutoencoderKL, vae | NARROW_VAE)
+    widths = NARROW_VAE["block_out_channels"][: len(vae["block_out_channels"])]
+    vaes = pair(ReferenceVAE, AutoencoderKL, vae | NARROW_VAE | dict(block_out_channels=widths))
     return [module.to(dtype) for module in unets], [module.to(dtype) for module in vaes], dtype
 
 
@@ -154,9 +183,10 @@ def narrow(request):
 @torch.no_grad()
 def test_unet(narrow, batch, size):
     (ours, reference), _, dtype = narrow
-    sample, words = torch.randn(batch, 4, *size).to(dtype), torch.randn(batch, 77, 32).to(dtype)
-    times = torch.tensor(981), torch.arange(batch) + 0.25
-    compare((ours(sample, t, words), reference(sample, t, words).sample) for t in times)
+    channels = reference.config.in_channels
+    sample, words = torch.randn(batch, channels, *size).to(dtype), torch.randn(batch, 77, 32).to(dtype)
+    times, labels = (torch.tensor(981), torch.arange(batch) + 0.25), torch.arange(batch) * 7  # an upscaler's
+    compare((ours(sample, t, words, labels), reference(sample, t, words, labels).sample) for t in times)
 
 
 @pytest.mark.parametrize("size", [(64, 64), (40, 72)])

@@ -106,6 +106,9 @@ UNET_CHANGES = [
     dict(norm_eps=0.1),
     dict(use_linear_projection=True),
     dict(act_fn="swish"),
+    dict(only_cross_attention=True),
+    dict(only_cross_attention=[True, False]),
+    dict(num_class_embeds=3),
 ]
 SMALL_VAE = dict(
     block_out_channels=[8, 16],
@@ -150,7 +153,8 @@ def test_unet_settings_that_are_read(change):
     ours, theirs = pair(ReferenceUNet, UNet2DConditionModel, SMALL_UNET | change)
     sample = torch.randn(2, theirs.config.in_channels, 8, 8)
     words = torch.randn(2, 7, theirs.config.cross_attention_dim)
-    compare([(ours(sample, 41, words), theirs(sample, 41, words).sample)])
+    labels = torch.tensor([2, 0])
+    compare([(ours(sample, 41, words, labels), theirs(sample, 41, words, labels).sample)])
 
 
 @pytest.mark.parametrize("change", VAE_CHANGES, ids=str)
@@ -264,7 +268,6 @@ REFUSED = {
         flip_sin_to_cos=False,
         freq_shift=1,
         mid_block_type=None,
-        only_cross_attention=True,
         downsample_padding=0,
         mid_block_scale_factor=2,
         transformer_layers_per_block=2,
@@ -275,7 +278,6 @@ REFUSED = {
         dual_cross_attention=True,
         class_embed_type="timestep",
         addition_embed_type="text",
-        num_class_embeds=2,
         resnet_time_scale_shift="scale_shift",
         time_embedding_type="fourier",
         time_embedding_dim=64,
@@ -373,9 +375,10 @@ def load_both_with(folder, named, scheduler):
 
 
 FIT = [
-    ("unet", dict(in_channels=9), "in_channels 9, out_channels 4, latent_channels 4: for text to image"),
-    ("unet", dict(out_channels=8), "in_channels 4, out_channels 8, latent_channels 4: for text to image"),
-    ("vae", dict(latent_channels=8), "in_channels 4, out_channels 4, latent_channels 8: for text to image"),
+    ("unet", dict(in_channels=9), "in_channels 9, out_channels 4, latent_channels 4: open it with sdscope.Inpaint"),
+    ("unet", dict(out_channels=8), "latent_channels 4: StableDiffusion needs in_channels 4, out_channels 4"),
+    ("unet", dict(in_channels=8), "latent_channels 4: StableDiffusion needs in_channels 4, out_channels 4"),
+    ("vae", dict(latent_channels=8), "latent_channels 8: StableDiffusion needs in_channels 8, out_channels 8"),
     ("unet", dict(cross_attention_dim=64), "cross_attention_dim 64 is not the text encoder's hidden_size 32"),
     ("text_encoder", dict(hidden_size=64), "cross_attention_dim 32 is not the text encoder's hidden_size 64"),
     (

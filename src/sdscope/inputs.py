@@ -112,6 +112,34 @@ def check_guidance(scale):
     require(fits, f"the guidance scale must be {such}, not {short(scale)}")
 
 
+def check_strength(strength, steps):
+    """How many of the steps a strength leaves: whole steps, one at least"""
+    x = plain(strength)
+    fits = isinstance(x, (int, float)) and not isinstance(x, bool) and 0 < x <= 1
+    require(fits, f"the strength must be a number above 0 up to 1, such as 0.8, not {short(strength)}")
+    taken = min(int(steps * x), int(steps))  # as diffusers rounds
+    such = f"give {1 / steps:.2g} or more, or take more steps"
+    require(taken, f"a strength of {short(strength)} leaves none of {steps} steps: {such}")
+    return taken
+
+
+def check_scale(scale):
+    """As LoRA has it"""
+    x = plain(scale)
+    fits = isinstance(x, (int, float)) and not isinstance(x, bool) and math.isfinite(x)
+    require(fits, f"the scale must be a number, such as 1, not {short(scale)}")
+    return x
+
+
+def begin(pipe, prompt, negative_prompt, seed, steps, guidance_scale, strength=1.0, height=None, width=None):
+    """What is given to a task beside pictures, checked -> B prompts, B negative prompts, B generators, the size"""
+    prompts, negatives = as_lists(prompt, negative_prompt)
+    size = [own if side is None else side for own, side in zip(pipe.sides, (height, width))]
+    check(pipe, prompts, negatives, *size, steps, guidance_scale)
+    check_strength(strength, steps)
+    return prompts, negatives, as_generators(seed, len(prompts)), size
+
+
 def check_run(scheduler, latents, prompt_embeds, steps, guidance_scale):
     """As StableDiffusion.denoise has them"""
     check_latents(latents)

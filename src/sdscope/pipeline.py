@@ -50,6 +50,8 @@ class StableDiffusion:
     neither the tokenizer nor the scheduler.
     """
 
+    task = "StableDiffusion"  # which models it opens: loading/tasks.py
+
     # broken by hand from here on, to be as wide as a slide
     # fmt: off
 
@@ -70,8 +72,8 @@ class StableDiffusion:
         """model: a short name, a folder, or an id on the Hugging Face hub"""
         asked, device = device, pick_device(device)
         dtype = pick_dtype(dtype, device)
-        folder = find_model(model, offline, dtype)
-        check_settings(folder)
+        folder = find_model(model, offline, dtype, cls.task)
+        check_settings(folder, cls.task)
         scheduler = scheduler or load_scheduler(DDIM, folder / "scheduler")
         tokenizer, text_encoder = load_text(folder, device, dtype)
         unet = load_module(UNet2DConditionModel, folder / "unet", device, dtype)
@@ -125,7 +127,7 @@ class StableDiffusion:
         """Noise (B, 4, height / 8, width / 8). A list of B seeds, or one: seed, seed + 1, ...
         Or a list of generators, from which denoise can go on drawing."""
         check_size(self, height, width)
-        shape = (1, self.unet.config.in_channels, height // self.factor, width // self.factor)
+        shape = (1, self.vae.config.latent_channels, height // self.factor, width // self.factor)
         weight = self.unet.conv_in.weight
         # drawn on the CPU: a seed means the same on every device
         generators = as_generators(seed, batch)

@@ -50,12 +50,13 @@ def shapes(model, size=None):
     decoder = [("post_quant_conv", vae.post_quant_conv), *parts(vae.decoder, "decoder.")]
     with torch.device("meta"):
         words = torch.empty(2, TOKENS, u.cross_attention_dim)
+        labels = torch.zeros(2, dtype=torch.long)  # an upscaler's; to the others they are nothing
         latents = torch.empty(2, u.in_channels, height // unit, width // unit)
         picture = torch.empty(1, v.in_channels, height, width)
         return {
-            "unet": ledger(lambda x: unet(x, 1, words), latents, parts(unet)),
+            "unet": ledger(lambda x: unet(x, 1, words, labels), latents, parts(unet)),
             "encoder": ledger(vae.encode, picture, encoder),
-            "decoder": ledger(vae.decode, latents[:1], decoder),
+            "decoder": ledger(vae.decode, latents[:1, : v.latent_channels], decoder),
         }
 
 
@@ -79,7 +80,7 @@ def configs(model):
     if folder is None:
         known = known_on_hub(str(model))
         if known:
-            return known.unet, {}
+            return known.unet, known.vae
         folder = without_weights(str(model))
     refuse_other_kinds(folder)
     return [read_settings(folder, part) for part in ("unet", "vae")]

@@ -28,6 +28,8 @@ DEFAULTS = dict(  # Stable Diffusion 1.5; a model's unet/config.json says what i
     norm_num_groups=32,
     norm_eps=1e-5,
     use_linear_projection=False,
+    only_cross_attention=False,
+    num_class_embeds=None,
 )
 
 
@@ -40,6 +42,8 @@ class UNet2DConditionModel(nn.Module):
         channels, levels = c.block_out_channels, range(len(c.block_out_channels))
         self.conv_in = nn.Conv2d(c.in_channels, channels[0], 3, padding=1)
         self.time_embedding = TimestepEmbedding(channels[0])
+        if c.num_class_embeds:
+            self.class_embedding = nn.Embedding(c.num_class_embeds, 4 * channels[0])
         self.down_blocks = nn.ModuleList(DownBlock2D(c, level) for level in levels)
         resnets = [resnet(c, channels[-1], channels[-1]), resnet(c, channels[-1], channels[-1])]
         self.mid_block = MidBlock2D(resnets, transformer(c, -1))
@@ -48,9 +52,12 @@ class UNet2DConditionModel(nn.Module):
         self.conv_out = nn.Conv2d(channels[0], c.out_channels, 3, padding=1)
 
     # region forward
-    def forward(self, sample: Tensor, timestep: Tensor, encoder_hidden_states: Tensor) -> Tensor:
+    def forward(self, sample: Tensor, timestep: Tensor, encoder_hidden_states: Tensor,
+                class_labels: Tensor | None = None) -> Tensor:  # fmt: skip
         """sample (B, 4, H, W), timestep: one or (B,), words (B, 77, D) -> (B, 4, H, W)"""
         temb = self.time_embedding(timestep, sample)
+        if self.config.num_class_embeds:  # an upscaler: how noisy is the small picture? (B,)
+            temb = temb + self.class_embedding(class_labels)
         x = self.conv_in(sample)
 
         skips = [x]
@@ -170,7 +177,11 @@ def transformer(c: Config, level: int) -> "Transformer2DModel":
     heads = c.attention_head_dim  # in spite of its name: diffusers calls the number of heads so
     heads = heads if isinstance(heads, int) else heads[level]
     dim, groups = c.block_out_channels[level], c.norm_num_groups
-    return Transformer2DModel(dim, heads, c.cross_attention_dim, groups, c.use_linear_projection)
+    only = c.only_cross_attention  # in the middle never
+    only = level >= 0 and (only if isinstance(only, bool) else only[level])
+    block = CrossOnlyTransformerBlock if only else BasicTransformerBlock
+    block = block(dim, heads, c.cross_attention_dim)
+    return Transformer2DModel(dim, block, groups, c.use_linear_projection)
 
 
 # region resnet_block
@@ -225,12 +236,12 @@ class Upsample2D(nn.Module):
 class Transformer2DModel(nn.Module):
     """The picture laid out as a row of N positions, through a transformer block, and back."""
 
-    def __init__(self, dim: int, heads: int, context_dim: int, groups: int, use_linear_projection: bool):
+    def __init__(self, dim: int, block: nn.Module, groups: int, use_linear_projection: bool):
         super().__init__()
         self.linear = use_linear_projection  # SD 2; SD 1: a 1x1 convolution, the same sum
         self.norm = nn.GroupNorm(groups, dim, eps=1e-6)
         self.proj_in = nn.Linear(dim, dim) if self.linear else nn.Conv2d(dim, dim, 1)
-        self.transformer_blocks = nn.ModuleList([BasicTransformerBlock(dim, heads, context_dim)])
+        self.transformer_blocks = nn.ModuleList([block])
         self.proj_out = nn.Linear(dim, dim) if self.linear else nn.Conv2d(dim, dim, 1)
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
@@ -266,6 +277,20 @@ class BasicTransformerBlock(nn.Module):
         x = self.attn2(self.norm2(x), context) + x
         return self.ff(self.norm3(x)) + x
         # endregion transformer_block
+
+
+class CrossOnlyTransformerBlock(BasicTransformerBlock):
+    """In an upscaler: positions look at the words twice, and not at each other."""
+
+    def __init__(self, dim, heads, context_dim):
+        super().__init__(dim, heads, context_dim)
+        self.attn1 = Attention(dim, context_dim, heads)
+
+    def forward(self, x, context):
+        """x (B, N, C), context (B, 77, D) -> (B, N, C)"""
+        x = self.attn1(self.norm1(x), context) + x
+        x = self.attn2(self.norm2(x), context) + x
+        return self.ff(self.norm3(x)) + x
 
 
 # region cross_attention

@@ -14,6 +14,7 @@ from typing import cast
 import torch
 
 from ..errors import SdscopeError
+from ..scheduler import DDIM
 from .config import AGAIN, read_config, unreadable
 from .folder import check_folder, local_folder
 from .hub import from_hub
@@ -26,12 +27,12 @@ TABLES = {"unet": UNET, "vae": VAE, "text_encoder": TEXT_ENCODER}
 QUIET = threading.Lock()
 
 
-def find_model(name, offline=False, dtype=torch.float32):
-    """A short name of KNOWN, a folder or a hub id -> the model's folder, complete"""
+def find_model(name, offline=False, dtype=torch.float32, task="StableDiffusion"):
+    """A short name of KNOWN, a folder or a hub id -> the model's folder, complete and of the task's kind"""
     folder = local_folder(name)
     if folder is None:
-        return from_hub(str(name), offline, dtype)
-    check_folder(folder)
+        return from_hub(str(name), offline, dtype, task)
+    check_folder(folder, task)
     return folder
 
 
@@ -41,9 +42,9 @@ def read_settings(folder, part, say=log.warning):
     return settle(TABLES[part], read_config(path), path, say)
 
 
-def check_settings(folder):
+def check_settings(folder, task="StableDiffusion"):
     """The settings of a model's parts, before any is built: SdscopeError if one cannot be read or does not fit"""
-    fit_together(folder, *(read_settings(folder, part, say=log.debug) for part in TABLES))
+    fit_together(folder, task, *(read_settings(folder, part, say=log.debug) for part in TABLES))
 
 
 def load_scheduler(cls, folder):
@@ -54,6 +55,14 @@ def load_scheduler(cls, folder):
     name = name if re.fullmatch(r"\w+Scheduler", str(name)) else "DDIMScheduler"
     advice = f"pass diffusers' own, scheduler=diffusers.{name}.from_pretrained({str(folder)!r})"
     return cls(settle(SCHEDULER, config, path, advice=advice))
+
+
+def with_noise_levels(pipe, model):
+    """An upscaler's second schedule: how much noise each level puts on the small picture, and the highest level"""
+    folder = find_model(model, offline=True, task=pipe.task)  # it was fetched for the pipe
+    pipe.low_res_scheduler = load_scheduler(DDIM, folder / "low_res_scheduler")
+    pipe.max_noise_level = read_config(folder / "model_index.json").get("max_noise_level", 350)
+    return pipe
 
 
 def load_module(cls, folder, device, dtype):

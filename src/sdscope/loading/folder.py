@@ -9,6 +9,7 @@ import torch
 from ..errors import SdscopeError
 from .config import AGAIN, read_config, unreadable
 from .models import KNOWN
+from .tasks import TASKS, who_opens
 from .weights import WEIGHTS, weights_files
 
 log = logging.getLogger("sdscope")
@@ -20,7 +21,7 @@ VOCABULARY = ["tokenizer/tokenizer.json", "tokenizer/vocab.json", "tokenizer/mer
 # What tells of the kind of a model, where to look first
 KINDS = ["model_index.json", "config.json", "adapter_config.json"]
 PICKLES = (".bin", ".ckpt", ".pt", ".pth")
-ONLY = "only text-to-image by Stable Diffusion 1.x and 2.x is read here"
+ONLY = "only Stable Diffusion 1.x and 2.x is read here"
 
 
 def local_folder(name):
@@ -36,10 +37,10 @@ def local_folder(name):
     return Path(__file__).parents[1] / name / "weights" if known and not known.hub_id else None
 
 
-def check_folder(folder):
-    """SdscopeError if it holds another kind of model, or not all of one"""
+def check_folder(folder, task):
+    """SdscopeError if it holds another kind of model than the task's class opens, or not all of one"""
     try:
-        refuse_other_kinds(folder)
+        refuse_other_kinds(folder, task)
         missing = missing_files(folder)
         if missing:
             refuse_pickles(folder)
@@ -60,11 +61,14 @@ def missing_files(folder):
     return missing
 
 
-def refuse_other_kinds(folder):
-    """First of all: a model of another kind lacks files too, and no download would bring them."""
+def refuse_other_kinds(folder, *tasks):
+    """First of all: a model of another kind lacks files too, and no download would bring them. No tasks: any."""
     kind = kind_of(folder)
-    if kind not in (None, "StableDiffusionPipeline"):
-        raise SdscopeError(f"the model folder {folder} holds a {kind}: {ONLY}")
+    opener = who_opens(kind)
+    if kind is None or any(kind in TASKS[task].kinds for task in tasks) or (opener and not tasks):
+        return
+    advice = f"open it with sdscope.{opener}, not {tasks[0]}" if opener else ONLY
+    raise SdscopeError(f"the model folder {folder} holds a {kind}: {advice}")
 
 
 def kind_of(folder):

@@ -11,18 +11,21 @@ from .weights import is_complete, patterns, variants
 
 log = logging.getLogger("sdscope")
 
+BESIDE = ["tokenizer/special_tokens_map.json", "low_res_scheduler/scheduler_config.json"]  # of some models
 
-def from_hub(name, offline, dtype):
+
+def from_hub(name, offline, dtype, task="StableDiffusion"):
     """A short name or a hub id -> the folder in the hub's cache, filled where it has to be"""
     known = known_on_hub(name)
     if not known:
-        return download(name, None, offline, dtype)
+        return download(name, None, offline, dtype, task)
     if name in MIRRORS:
         original = cached(name, None, variants(dtype))  # fetched before it was withdrawn
         if original:
+            refuse_other_kinds(original, task)
             return original
         log.warning("%s is gone from the hub; its mirror is used: %s", name, known.hub_id)
-    return download(known.hub_id, known.revision, offline, dtype)
+    return download(known.hub_id, known.revision, offline, dtype, task)
 
 
 def known_on_hub(name):
@@ -42,7 +45,7 @@ def without_weights(hub_id):
         raise not_there(hub_id, error) from error
 
 
-def download(hub_id, revision, offline, dtype):
+def download(hub_id, revision, offline, dtype, task="StableDiffusion"):
     """A hub id -> the folder of its files in the hub's cache; only safetensors, never pickles"""
     from huggingface_hub import constants
 
@@ -50,10 +53,11 @@ def download(hub_id, revision, offline, dtype):
     if revision:  # a commit, which cannot change: the hub need not be asked for what is here
         folder = cached(hub_id, revision, variants(dtype)[:1])
         if folder:
+            refuse_other_kinds(folder, task)
             return folder
     try:
         folder = snapshot(hub_id, revision, offline, [])
-        refuse_other_kinds(folder)  # before gigabytes are fetched
+        refuse_other_kinds(folder, task)  # before gigabytes are fetched
         for variant in variants(dtype):
             if not is_complete(folder, [variant]):
                 folder = snapshot(hub_id, folder.name, offline, patterns(variant))
@@ -101,7 +105,7 @@ def snapshot(hub_id, revision, offline, weights):
     """The folder of a hub id, with all small files, and with weights of these names if it has any"""
     from huggingface_hub import snapshot_download
 
-    wanted = [*FILES, *VOCABULARY, "tokenizer/special_tokens_map.json", *KINDS, *weights]
+    wanted = [*FILES, *VOCABULARY, *BESIDE, *KINDS, *weights]
     options = dict(revision=revision, allow_patterns=wanted, local_files_only=offline)
     try:
         return Path(snapshot_download(hub_id, **options))

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from ..errors import SdscopeError
 from .config import Config
+from .tasks import TASKS, who_takes
 
 log = logging.getLogger("sdscope")
 ADVICE = "use diffusers' own pipeline for such a model"
@@ -84,14 +85,18 @@ def before_0_9(config):
     return version is not None and tuple(map(int, version.groups())) < (0, 9)
 
 
-def fit_together(folder, unet, vae, text_encoder):
-    """The settings of a model's parts: SdscopeError if one does not fit another"""
+def fit_together(folder, task, unet, vae, text_encoder):
+    """The settings of a model's parts: SdscopeError if one does not fit another, or all not the task"""
     sides(unet.sample_size)
     channels = dict(in_channels=unet.in_channels, out_channels=unet.out_channels, latent_channels=vae.latent_channels)
-    if len(set(channels.values())) > 1:
+    beside = unet.in_channels - vae.latent_channels
+    if unet.out_channels != vae.latent_channels or beside not in TASKS[task].beside:
         told = ", ".join(f"{key} {value}" for key, value in channels.items())
-        only = "for text to image, all that is read here, they must be the same (a UNet for inpainting takes more in)"
-        raise SdscopeError(f"{folder}: its UNet and its autoencoder have {told}: {only}")
+        latent = vae.latent_channels
+        wanted = f"{task} needs in_channels {' or '.join(str(latent + n) for n in TASKS[task].beside)}"
+        opener = who_takes(beside) if unet.out_channels == latent else None
+        advice = f"open it with sdscope.{opener}" if opener else f"{wanted}, out_channels {latent}"
+        raise SdscopeError(f"{folder}: its UNet and its autoencoder have {told}: {advice}")
     if unet.cross_attention_dim != text_encoder.hidden_size:
         told = f"the UNet's cross_attention_dim {unet.cross_attention_dim} is not the text encoder's hidden_size"
         raise SdscopeError(f"{folder}: {told} {text_encoder.hidden_size}: they are of two models")
@@ -176,7 +181,7 @@ NOTHING = Kind("null", lambda x: x is None)
 def check_unet(c):
     """What diffusers and torch would say, later and less clearly"""
     widths = c.get("block_out_channels", [])
-    for key in "down_block_types", "up_block_types", "attention_head_dim":
+    for key in "down_block_types", "up_block_types", "attention_head_dim", "only_cross_attention":
         value = c.get(key, [])
         if isinstance(value, (list, tuple)) and value and widths and len(value) != len(widths):
             return f"{key} has {len(value)} entries, block_out_channels {len(widths)}: they must be as many"
@@ -245,6 +250,8 @@ UNET = Table(
         norm_num_groups=(32, WIDTH),
         norm_eps=(1e-5, SMALL),
         use_linear_projection=(False, FLAG),
+        only_cross_attention=(False, either(FLAG, some(FLAG, "of them"))),
+        num_class_embeds=(None, either(WIDTH, NOTHING)),
     ),
     only=dict(
         act_fn=("silu", ["silu", "swish"]),  # two names of one function
@@ -252,7 +259,6 @@ UNET = Table(
         flip_sin_to_cos=(True, [True]),
         freq_shift=(0, [0]),
         mid_block_type=("UNetMidBlock2DCrossAttn", ["UNetMidBlock2DCrossAttn"]),
-        only_cross_attention=(False, [False]),
         downsample_padding=(1, [1]),
         mid_block_scale_factor=(1, [1]),
         transformer_layers_per_block=(1, [1]),
@@ -263,7 +269,6 @@ UNET = Table(
         dual_cross_attention=(False, [False]),
         class_embed_type=(None, [None]),
         addition_embed_type=(None, [None]),
-        num_class_embeds=(None, [None]),
         resnet_time_scale_shift=("default", ["default"]),
         time_embedding_type=("positional", ["positional"]),
         time_embedding_dim=(None, [None]),
