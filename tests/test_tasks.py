@@ -53,6 +53,8 @@ SETTINGS = dict(
     guidance=[1.0, 5.0],
     prediction_type=["epsilon", "v_prediction"],
 )
+# here diffusers takes no picture for several prompts, and shows no step between two computations of a time
+UPSCALE = dict(scheduler=[name for name in SCHEDULERS if name != "heun"], batch=[(1, 1), (2, 2)])
 PICTURES = dict(strength=[0.25, 0.7, 1.0], size=[(64, 64), (46, 75)])
 KINDS = {  # the task's class, diffusers', what the UNet has
     "image_to_image": (sdscope.ImageToImage, StableDiffusionImg2ImgPipeline, {}),
@@ -88,7 +90,8 @@ def reference(kind):
         changes = dict(block_out_channels=[8, 8, 16], scaling_factor=0.08333)
         changes |= dict(down_block_types=["DownEncoderBlock2D"] * 3, up_block_types=["UpDecoderBlock2D"] * 3)
         parts["vae"] = AutoencoderKL.from_config(parts["vae"].config, **changes)
-        return cls(**parts, low_res_scheduler=DDPMScheduler(**SCHEDULER | dict(beta_start=0.0001, beta_end=0.02)))
+        low = SCHEDULER | dict(beta_start=0.0001, beta_end=0.02, clip_sample=True)
+        return cls(**parts, low_res_scheduler=DDPMScheduler.from_config(low))
     return cls(**parts, **NO_CHECKER)
 
 
@@ -205,7 +208,7 @@ class Instead:
 
 
 @pytest.mark.parametrize("kind", ["upscale", "upscale_classes"])
-@pytest.mark.parametrize("row", rows(**SETTINGS, noise_level=[0, 20, 350], size=[(16, 16), (14, 23)]))
+@pytest.mark.parametrize("row", rows(**SETTINGS | UPSCALE, noise_level=[0, 20, 350], size=[(16, 16), (14, 23)]))
 def test_upscale(pipelines, kind, row):
     ours, theirs = pipelines(kind)
     pairs = both(ours, theirs, row, [several(picture, row)], noise_level=row["noise_level"])
@@ -224,8 +227,9 @@ def test_traced(pipelines, kind):
         image = pipe("a ship", *given, seed=0, num_inference_steps=3)
     assert t.pictures[0].tobytes() == image.tobytes() and len(t.steps) in (2, 3)
     for step in t.steps:
-        assert step.model_input.shape[1] == theirs.unet.config.in_channels
-        assert step.latents.shape[1] == step.pred_x0.shape[1] == 4 and len(step.attention["a"][0].shape) == 2
+        seen = step.latents if step.model_input is None else step.model_input  # None: the latents as they are
+        assert seen.shape[1] == theirs.unet.config.in_channels
+        assert step.latents.shape[1] == step.pred_x0.shape[1] == 4 and step.attention["a"].ndim == 2
 
 
 # ---- which class opens which folder
@@ -415,6 +419,10 @@ def rename(path, change):
 
 
 def same(ours, theirs):
+    """Equal to diffusers', with all weights moved to fresh memory: matrix products round by where it begins"""
+    for module in ours.unet, ours.text_encoder, theirs.unet, theirs.text_encoder:
+        for weight in module.parameters():
+            weight.data = weight.data.clone()
     pairs = run_both(ours, theirs, ["a ship"], ["night"], (64, 64), 2, 3.0)
     compare(pairs)
     return pairs[-2][0]
@@ -441,17 +449,14 @@ def test_lora(base, tmp_path, targets, r, alpha, names):
     lora.merge()
     same(ours, theirs)
     lora.remove()
-    assert torch.equal(same(*load_both(folder)), without)
-    again = run_both(ours, load_both(folder)[1], ["a ship"], ["night"], (64, 64), 2, 3.0)
-    compare(again)
-    assert torch.equal(again[-2][0], without)
+    assert torch.equal(same(ours, load_both(folder)[1]), without)
 
 
 @pytest.mark.parametrize("options", [{}, dict(use_rslora=True), dict(alpha_pattern={"attn1.to_q": 9})], ids=str)
 def test_lora_of_peft(base, tmp_path, options):
     """As PeftModel.save_pretrained writes it"""
     folder, unet = base
-    config = LoraConfig(r=4, lora_alpha=6, target_modules=["to_q", "proj_in"], init_lora_weights=False, **options)
+    config = LoraConfig(r=4, lora_alpha=6, target_modules=["to_q", "ff.net.2"], init_lora_weights=False, **options)
     torch.manual_seed(5)
     get_peft_model(tiny_pipeline(**unet).unet, config).save_pretrained(tmp_path)
     ours, theirs = load_both(folder)

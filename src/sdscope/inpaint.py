@@ -14,7 +14,7 @@ import torch
 from .inputs import begin, check_run
 from .pipeline import StableDiffusion
 from .preprocess import inpaint_latents, paste_back, to_inpaint
-from .steps import first_latents, last_timesteps, noised, one_at_a_time, report, step_options
+from .steps import last_timesteps, noised, one_at_a_time, report, step_options
 
 
 class Inpaint(StableDiffusion):
@@ -58,11 +58,11 @@ class Inpaint(StableDiffusion):
         picture's latents are for a UNet of nine channels, None for one of four."""
         check_run(self.scheduler, latents, prompt_embeds, num_inference_steps, guidance_scale)
         timesteps = last_timesteps(self.scheduler, num_inference_steps, strength)
-        start, latents = latents, first_latents(self.scheduler, image_latents, latents, timesteps, strength)
+        start, latents = latents, noised(self.scheduler, image_latents, latents, timesteps, strength)
         options = step_options(self.scheduler, generators)  # for those that draw more noise
         for i, t in enumerate(timesteps):
             x = self.scheduler.scale_model_input(latents, t)  # DDIM: as they are
-            x = x if masked_latents is None else torch.cat([x, mask, masked_latents], dim=1)  # 9
+            x = x if masked_latents is None else torch.cat([x, mask, masked_latents], dim=1)
             if guidance_scale > 1:  # ask twice in one batch: without and with the prompt
                 both = self.unet(torch.cat([x, x]), t, prompt_embeds)
                 noise_uncond, noise_cond = both.chunk(2)

@@ -26,11 +26,16 @@ class LoRA:
     Several add up. What is wrong with a file is an SdscopeError, and the pipe stays as it is.
     """
 
+    # fmt: off
+
     # region lora
     def __init__(self, pipe, path, scale=1.0):
         self.scale, self.layers = check_scale(scale), read_adapter(path, pipe)
         self.before, self.merged = {}, {}  # weights
         self.hooks = [layer.register_forward_hook(self.add) for layer in self.layers]
+        self.pipe, pipe.loras = pipe, [*getattr(pipe, "loras", []), self]
+        if any(layer in self.layers for layer in pipe.unet.modules()):
+            pipe.unet.requires_grad_(False)  # as peft does: frozen, torch rounds another way
 
     def add(self, layer, inputs, output):
         """What a layer gives, W x -> with the change, computed beside it"""
@@ -48,7 +53,8 @@ class LoRA:
         for layer, (down, up, scaling) in self.layers.items():
             delta = (up.flatten(1) @ down.flatten(1)).view_as(layer.weight) * (self.scale * scaling)
             self.before[layer] = layer.weight
-            layer.weight = self.merged[layer] = nn.Parameter(layer.weight + delta, layer.weight.requires_grad)
+            self.merged[layer] = nn.Parameter(layer.weight + delta, layer.weight.requires_grad)
+            layer.weight = self.merged[layer]
             # endregion lora
 
     def remove(self):
@@ -60,3 +66,5 @@ class LoRA:
         for layer, weight in self.before.items():
             layer.weight = weight
         self.before, self.merged = {}, {}
+        self.pipe.loras = [lora for lora in self.pipe.loras if lora is not self]
+        self.pipe.unet.requires_grad_(not self.pipe.loras)

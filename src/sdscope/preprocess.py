@@ -16,25 +16,20 @@ from .inputs import listed, require, short, whole
 SMOOTH = ("L", "I", "F", "I;16", "I;16L", "I;16B")  # modes of one channel, of 8 to 32 bits
 
 
-def to_pictures(image, count, unit):
-    """One picture, or one for each of `count` prompts -> (count, 3, H, W), -1 .. 1: as large as the first, rounded
-    down to multiples of `unit` pixels"""
-    return spread(resized(image, count, unit), count)
-
-
 def spread(x, count):
     """One for all, or one for each -> one for each. As diffusers does it: expand gives other strides, convolutions
     take other ways through those, and round another way."""
     return torch.cat([x] * count) if len(x) < count else x
 
 
-def resized(image, count, unit, resample=Resampling.LANCZOS):
-    """As to_pictures, but one for all stays one"""
+def to_pictures(image, count, unit, resample=Resampling.LANCZOS):
+    """One picture, or one for each of `count` prompts -> (count, 3, H, W), -1 .. 1: as large as the first, rounded
+    down to multiples of `unit` pixels"""
     pictures = as_rgb(image, count)
     width, height = (side - side % unit for side in pictures[0].size)
     told = "{} x {}".format(*pictures[0].size)
     require(width and height, f"the picture has {told} pixels: it must be {unit} wide and {unit} high at least")
-    return as_tensor([picture.resize((width, height), resample) for picture in pictures])
+    return spread(as_tensor([picture.resize((width, height), resample) for picture in pictures]), count)
 
 
 def encode(vae, x, generators):
@@ -89,7 +84,7 @@ def to_noisy(pipe, image, noise_level, generators):
     most, level = min(pipe.max_noise_level, (pipe.unet.config.num_class_embeds or 1000) - 1), whole(noise_level, -1)
     fits = 0 <= level <= most
     require(fits, f"the noise level must be a whole number from 0 to {most}, not {short(noise_level)}")
-    x = resized(image, len(generators), pipe.factor, Resampling.BICUBIC).to(pipe.unet.conv_in.weight)
+    x = to_pictures(image, len(generators), pipe.factor, Resampling.BICUBIC).to(pipe.unet.conv_in.weight)
     noise = [torch.randn((1, *x.shape[1:]), generator=g, dtype=x.dtype) for g in generators]
     x = pipe.low_res_scheduler.add_noise(x, torch.cat(noise).to(x), torch.tensor([level]))
     return x, torch.full((len(generators),), level, device=x.device)
@@ -132,9 +127,9 @@ def as_rgb(image, count):
 def as_images(image, count, name):
     """One PIL image, or `count` of them -> a list"""
     images = listed(image) if isinstance(image, (list, tuple)) else [image]
-    odd = next((x for x in images if not isinstance(x, Image.Image)), None)
-    such = f"PIL.Image.open('FILE') makes one, not {short(odd if images else image)}"
-    require(images and odd is None, f"the {name} must be a PIL image, or a list of them: {such}")
+    odd = [x for x in images if not isinstance(x, Image.Image)]
+    such = f"PIL.Image.open('FILE') makes one, not {short(odd[0] if odd else image)}"
+    require(images and not odd, f"the {name} must be a PIL image, or a list of them: {such}")
     require(len(images) in (1, count), f"{len(images)} {name}s for {count} prompts: give as many, or one for all")
     return images
 

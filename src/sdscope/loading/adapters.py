@@ -115,7 +115,8 @@ def pair(path, part, name, layer, tensors, config):
     """What a file has for one layer -> (down, up, alpha / r), if it fits the layer"""
     if not {"down", "up"} <= tensors.keys():
         raise SdscopeError(f"{path} is incomplete, {name} has only {' and '.join(tensors)}: {AGAIN}")
-    down, up = (tensors[which].to(layer.weight) for which in ("down", "up"))
+    # copies, as the file may go; and not frozen, as in diffusers
+    down, up = (nn.Parameter(tensors[which].to(layer.weight, copy=True)) for which in ("down", "up"))
     (m, n, *kernel), r = layer.weight.shape, len(down)
     if down.shape != (r, n, *kernel) or up.shape != (m, r, *[1] * len(kernel)):
         told = f"{tuple(down.shape)} and {tuple(up.shape)} for {name}, whose weight is {tuple(layer.weight.shape)}"
