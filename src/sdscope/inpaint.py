@@ -58,7 +58,7 @@ class Inpaint(StableDiffusion):
         picture's latents are for a UNet of nine channels, None for one of four."""
         check_run(self.scheduler, latents, prompt_embeds, num_inference_steps, guidance_scale)
         timesteps = last_timesteps(self.scheduler, num_inference_steps, strength)
-        start, latents = latents, noised(self.scheduler, image_latents, latents, timesteps, strength)
+        pure, latents = latents, noised(self.scheduler, image_latents, latents, timesteps, strength)
         options = step_options(self.scheduler, generators)  # for those that draw more noise
         for i, t in enumerate(timesteps):
             x = self.scheduler.scale_model_input(latents, t)  # DDIM: as they are
@@ -74,7 +74,7 @@ class Inpaint(StableDiffusion):
             report(callback, i, t, latents, noise_uncond, noise_cond, noise, step)
             latents = step.prev_sample
             if masked_latents is None:  # of 4 channels: what the mask leaves is the picture's
-                known = noised(self.scheduler, image_latents, start, timesteps[i + 1:])
+                known = noised(self.scheduler, image_latents, pure, timesteps[i + 1:])
                 latents = (1 - mask) * known + mask * latents
         return latents
         # endregion denoise

@@ -26,9 +26,6 @@ class LoRA:
     Several add up. What is wrong with a file is an SdscopeError, and the pipe stays as it is.
     """
 
-    # fmt: off
-
-    # region lora
     def __init__(self, pipe, path, scale=1.0):
         self.scale, self.layers = check_scale(scale), read_adapter(path, pipe)
         self.before, self.merged = {}, {}  # weights
@@ -37,6 +34,9 @@ class LoRA:
         if any(layer in self.layers for layer in pipe.unet.modules()):
             pipe.unet.requires_grad_(False)  # as peft does: frozen, torch rounds another way
 
+    # fmt: off
+
+    # region lora
     def add(self, layer, inputs, output):
         """What a layer gives, W x -> with the change, computed beside it"""
         down, up, scaling = self.layers[layer]
@@ -51,7 +51,11 @@ class LoRA:
         for hook in self.hooks:
             hook.remove()
         for layer, (down, up, scaling) in self.layers.items():
-            delta = (up.flatten(1) @ down.flatten(1)).view_as(layer.weight) * (self.scale * scaling)
+            if down[0, 0].numel() > 1:  # of a convolution wider than 1 x 1
+                delta = F.conv2d(down.transpose(0, 1), up).transpose(0, 1)
+            else:
+                delta = (up.flatten(1) @ down.flatten(1)).view_as(layer.weight)
+            delta = delta * (self.scale * scaling)
             self.before[layer] = layer.weight
             self.merged[layer] = nn.Parameter(layer.weight + delta, layer.weight.requires_grad)
             layer.weight = self.merged[layer]
