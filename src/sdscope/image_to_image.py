@@ -11,8 +11,8 @@ import torch
 
 from .inputs import begin, check_run
 from .pipeline import StableDiffusion
-from .preprocess import encode, to_pictures
-from .steps import last_timesteps, one_at_a_time, report, step_options
+from .preprocess import encode, last_timesteps, to_pictures
+from .steps import one_at_a_time, report, step_options
 
 
 class ImageToImage(StableDiffusion):

@@ -13,8 +13,8 @@ import torch
 
 from .inputs import begin, check_run
 from .pipeline import StableDiffusion
-from .preprocess import inpaint_latents, paste_back, to_inpaint
-from .steps import last_timesteps, noised, one_at_a_time, report, step_options
+from .preprocess import inpaint_latents, last_timesteps, noised, paste_back, to_inpaint
+from .steps import one_at_a_time, report, step_options
 
 
 class Inpaint(StableDiffusion):

@@ -11,7 +11,10 @@ import torch.nn.functional as F
 from PIL import Image, ImageOps
 from PIL.Image import Resampling
 
-from .inputs import listed, require, short, whole
+from .inputs import check_strength, listed, require, short, whole
+from .loading.checkpoint import find_model, load_scheduler
+from .loading.config import read_config
+from .scheduler import DDIM
 
 SMOOTH = ("L", "I", "F", "I;16", "I;16L", "I;16B")  # modes of one channel, of 8 to 32 bits
 
@@ -111,6 +114,32 @@ def to_depth(depth_map, count, size, like):
     far, near = (edge(depth, dim=(1, 2, 3), keepdim=True) for edge in (torch.amin, torch.amax))
     require((near > far).all(), "the depth map is the same everywhere: it must say what is near and what is far")
     return spread(2.0 * (depth - far) / (near - far) - 1.0, count)
+
+
+def with_noise_levels(pipe, model):
+    """An upscaler's second schedule: how much noise each level puts on the small picture, and the highest level"""
+    folder = find_model(model, offline=True, task=pipe.task)  # it was fetched for the pipe
+    pipe.low_res_scheduler = load_scheduler(DDIM, folder / "low_res_scheduler")
+    pipe.max_noise_level = read_config(folder / "model_index.json").get("max_noise_level", 350)
+    return pipe
+
+
+def last_timesteps(scheduler, steps, strength):
+    """The times to visit where a run begins with a picture: the last ones, `strength` of all `steps`. Mirrors
+    get_timesteps of diffusers' pipelines/stable_diffusion/pipeline_stable_diffusion_img2img.py."""
+    scheduler.set_timesteps(int(steps))
+    skipped = (steps - check_strength(strength, steps)) * getattr(scheduler, "order", 1)  # of two calls a step: 2
+    if hasattr(scheduler, "set_begin_index"):
+        scheduler.set_begin_index(skipped)
+    return scheduler.timesteps[skipped:]
+
+
+def noised(scheduler, latents, noise, timesteps, strength=0):
+    """Latents with as much noise as the first of these times has; after the last there is none. With strength 1,
+    before the first step: noise alone."""
+    if strength == 1:
+        return noise * scheduler.init_noise_sigma
+    return scheduler.add_noise(latents, noise, timesteps[:1]) if len(timesteps) else latents
 
 
 def as_rgb(image, count):

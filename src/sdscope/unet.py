@@ -179,8 +179,7 @@ def transformer(c: Config, level: int) -> "Transformer2DModel":
     dim, groups = c.block_out_channels[level], c.norm_num_groups
     only = c.only_cross_attention  # in the middle never
     only = level >= 0 and (only if isinstance(only, bool) else only[level])
-    block = CrossOnlyTransformerBlock if only else BasicTransformerBlock
-    block = block(dim, heads, c.cross_attention_dim)
+    block = BasicTransformerBlock(dim, heads, c.cross_attention_dim, only)
     return Transformer2DModel(dim, block, groups, c.use_linear_projection)
 
 
@@ -262,10 +261,11 @@ class Transformer2DModel(nn.Module):
 class BasicTransformerBlock(nn.Module):
     """Positions look at each other, then at the words, then each thinks for itself."""
 
-    def __init__(self, dim: int, heads: int, context_dim: int):
+    def __init__(self, dim: int, heads: int, context_dim: int, only_cross: bool = False):
         super().__init__()
         self.norm1 = nn.LayerNorm(dim)
-        self.attn1 = Attention(dim, dim, heads)
+        self.only_cross = only_cross  # an upscaler: at the words twice
+        self.attn1 = Attention(dim, context_dim if only_cross else dim, heads)
         self.norm2 = nn.LayerNorm(dim)
         self.attn2 = Attention(dim, context_dim, heads)
         self.norm3 = nn.LayerNorm(dim)
@@ -273,24 +273,10 @@ class BasicTransformerBlock(nn.Module):
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
         """x (B, N, C), context (B, 77, D) -> (B, N, C)"""
-        x = self.attn1(self.norm1(x)) + x
+        x = self.attn1(self.norm1(x), context if self.only_cross else None) + x
         x = self.attn2(self.norm2(x), context) + x
         return self.ff(self.norm3(x)) + x
         # endregion transformer_block
-
-
-class CrossOnlyTransformerBlock(BasicTransformerBlock):
-    """In an upscaler: positions look at the words twice, and not at each other."""
-
-    def __init__(self, dim, heads, context_dim):
-        super().__init__(dim, heads, context_dim)
-        self.attn1 = Attention(dim, context_dim, heads)
-
-    def forward(self, x, context):
-        """x (B, N, C), context (B, 77, D) -> (B, N, C)"""
-        x = self.attn1(self.norm1(x), context) + x
-        x = self.attn2(self.norm2(x), context) + x
-        return self.ff(self.norm3(x)) + x
 
 
 # region cross_attention

@@ -12,9 +12,8 @@ pipelines/stable_diffusion/pipeline_stable_diffusion_upscale.py. It takes a VAE'
 import torch
 
 from .inputs import begin, check_run
-from .loading.checkpoint import with_noise_levels
 from .pipeline import StableDiffusion
-from .preprocess import to_noisy
+from .preprocess import to_noisy, with_noise_levels
 from .steps import one_at_a_time, report, step_options
 
 

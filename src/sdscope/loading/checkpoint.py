@@ -14,7 +14,6 @@ from typing import cast
 import torch
 
 from ..errors import SdscopeError
-from ..scheduler import DDIM
 from .config import AGAIN, read_config, unreadable
 from .folder import check_folder, local_folder
 from .hub import from_hub
@@ -55,14 +54,6 @@ def load_scheduler(cls, folder):
     name = name if re.fullmatch(r"\w+Scheduler", str(name)) else "DDIMScheduler"
     advice = f"pass diffusers' own, scheduler=diffusers.{name}.from_pretrained({str(folder)!r})"
     return cls(settle(SCHEDULER, config, path, advice=advice))
-
-
-def with_noise_levels(pipe, model):
-    """An upscaler's second schedule: how much noise each level puts on the small picture, and the highest level"""
-    folder = find_model(model, offline=True, task=pipe.task)  # it was fetched for the pipe
-    pipe.low_res_scheduler = load_scheduler(DDIM, folder / "low_res_scheduler")
-    pipe.max_noise_level = read_config(folder / "model_index.json").get("max_noise_level", 350)
-    return pipe
 
 
 def load_module(cls, folder, device, dtype):
