@@ -93,7 +93,7 @@ def test_what_moves_is_found(deck):
     assert stirs(deck.page) == ["forward_process.webp"]
     deck.page.emulate_media(media="print")
     deck.page.wait_for_function(
-        "() => document.querySelector('img[src$=\"forward_process.webp\"]').currentSrc.endsWith('forward_process_still.webp')"
+        "() => document.querySelector('img[src$=\"process.webp\"]').currentSrc.endsWith('forward_process_still.webp')"
     )
     deck.page.emulate_media(media="screen")
     open_slide(deck, "Scrubber")
