@@ -61,7 +61,7 @@ def unet_call(n):
 
     from sdscope.unet import UNet2DConditionModel
 
-    assert list(inspect.signature(UNet2DConditionModel.forward).parameters)[1:] == [
+    assert list(inspect.signature(UNet2DConditionModel.forward).parameters)[1:4] == [
         "sample", "timestep", "encoder_hidden_states",
     ]  # fmt: skip
     with torch.device("meta"):
