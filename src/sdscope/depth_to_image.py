@@ -37,7 +37,7 @@ class DepthToImage(StableDiffusion):
 
         prompt_embeds = self.encode_prompt(prompts, negatives, guidance_scale > 1)
         image_latents = encode(self.vae, x, generators)
-        latents = self.get_latents(len(prompts), *x.shape[2:], generators)
+        latents = self.get_latents(len(prompts), x.shape[2], x.shape[3], generators)
         latents = self.denoise(latents, prompt_embeds, image_latents, depth, strength, num_inference_steps,
                                guidance_scale, callback, generators)  # fmt: skip
         images = self.decode(latents)

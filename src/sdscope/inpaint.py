@@ -37,12 +37,12 @@ class Inpaint(StableDiffusion):
         """A prompt, a picture and a mask -> a picture; a list of prompts -> a list of pictures"""
         given = negative_prompt, seed, num_inference_steps, guidance_scale, strength, height, width
         prompts, negatives, generators, size = begin(self, prompt, *given)
-        x, mask, box = to_inpaint(image, mask_image, len(prompts), *size, padding_mask_crop)
+        x, mask, box = to_inpaint(image, mask_image, len(prompts), size, padding_mask_crop)
 
         prompt_embeds = self.encode_prompt(prompts, negatives, guidance_scale > 1)
-        latents, *picture = inpaint_latents(self, x, mask, generators, strength)
-        latents = self.denoise(latents, prompt_embeds, *picture, strength, num_inference_steps, guidance_scale,
-                               callback, generators)  # fmt: skip
+        latents, picture, mask, masked = inpaint_latents(self, x, mask, generators, strength)
+        latents = self.denoise(latents, prompt_embeds, picture, mask, masked, strength, num_inference_steps,
+                               guidance_scale, callback, generators)  # fmt: skip
         images = [paste_back(y, image, mask_image, box) if box else y for y in self.decode(latents)]
 
         return images[0] if isinstance(prompt, str) else images

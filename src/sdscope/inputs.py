@@ -134,10 +134,10 @@ def check_scale(scale):
 def begin(pipe, prompt, negative_prompt, seed, steps, guidance_scale, strength=1.0, height=None, width=None):
     """What is given to a task beside pictures, checked -> B prompts, B negative prompts, B generators, the size"""
     prompts, negatives = as_lists(prompt, negative_prompt)
-    size = [own if side is None else side for own, side in zip(pipe.sides, (height, width))]
-    check(pipe, prompts, negatives, *size, steps, guidance_scale)
+    height, width = (own if side is None else side for own, side in zip(pipe.sides, (height, width)))
+    check(pipe, prompts, negatives, height, width, steps, guidance_scale)
     check_strength(strength, steps)
-    return prompts, negatives, as_generators(seed, len(prompts)), size
+    return prompts, negatives, as_generators(seed, len(prompts)), (height, width)
 
 
 def check_run(scheduler, latents, prompt_embeds, steps, guidance_scale):

@@ -47,7 +47,7 @@ def encode(vae, x, generators):
     return vae.config.scaling_factor * torch.cat(latents)
 
 
-def to_inpaint(image, mask, count, height, width, pad=None):
+def to_inpaint(image, mask, count, sides, pad=None):
     """A picture and a mask, white where to repaint, or one of each for `count` prompts -> x (N, 3, H, W), -1 .. 1;
     mask (N, 1, H, W), 0 or 1; and with `pad` the box that is cut out: the mask's, and `pad` pixels around it"""
     pictures, masks = as_rgb(image, count), as_images(mask, count, "mask")
@@ -56,6 +56,7 @@ def to_inpaint(image, mask, count, height, width, pad=None):
     for picture, own in zip(pictures * len(masks), masks * len(pictures)):
         sizes = ("{} x {} pixels".format(*x.size) for x in (own, picture))
         require(picture.size == own.size, "the mask has {}, the picture {}: they must be the same".format(*sizes))
+    height, width = sides
     box = None if pad is None else crop_region(masks[0], height, width, pad)
     resize = fill if box else lambda x, size: x.resize(size, Resampling.LANCZOS)
     pictures, masks = ([resize(x.crop(box) if box else x, (width, height)) for x in xs] for xs in (pictures, masks))
@@ -103,9 +104,10 @@ def to_depth(depth_map, count, size, like):
         same = len({x.size for x in given}) == 1
         require(same, "the depth maps must be of one size")
         depth_map = torch.from_numpy(np.stack([np.array(x, np.float32) for x in given]))
-    depth = torch.as_tensor(depth_map) if isinstance(depth_map, (torch.Tensor, np.ndarray)) else None
-    fits = depth is not None and depth.ndim in (2, 3) and depth.numel() and not depth.is_complex()
-    told = tuple(depth.shape) if depth is not None else short(depth_map)
+    is_array = isinstance(depth_map, (torch.Tensor, np.ndarray))
+    depth = torch.as_tensor(depth_map) if is_array else torch.empty(0)
+    fits = depth.ndim in (2, 3) and depth.numel() and not depth.is_complex()
+    told = tuple(depth.shape) if is_array else short(depth_map)
     require(fits, f"the depth map must be a tensor (H, W) or (B, H, W), or a picture of one channel, not {told}")
     depth = (depth if depth.ndim == 3 else depth[None]).to(like)
     require(len(depth) in (1, count), f"{len(depth)} depth maps for {count} prompts: give as many, or one for all")

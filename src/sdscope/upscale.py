@@ -42,7 +42,7 @@ class Upscale(StableDiffusion):
         x, noise_level = to_noisy(self, image, noise_level, generators)
 
         prompt_embeds = self.encode_prompt(prompts, negatives, guidance_scale > 1)
-        latents = self.get_latents(len(prompts), *(n * self.factor for n in x.shape[2:]), generators)
+        latents = self.get_latents(len(prompts), x.shape[2] * self.factor, x.shape[3] * self.factor, generators)
         latents = self.denoise(latents, prompt_embeds, x, noise_level, num_inference_steps, guidance_scale, callback,
                                generators)  # fmt: skip
         images = self.decode(latents)

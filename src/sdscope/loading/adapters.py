@@ -70,7 +70,8 @@ def refuse_variants(path, config):
 def matched(path, weights, config, pipe):
     """Tensors by the names of a file -> by the layers of a pipe"""
     layers = {part: layers_of(getattr(pipe, part)) for part in ("unet", "text_encoder")}
-    found, odd = {}, []
+    found: dict = {}
+    odd = []
     for key, value in weights.items():
         part, name, which = split(key)
         places = [(p, flat(name)) for p in ([part] if part else layers) if flat(name) in layers[p]]
@@ -83,7 +84,7 @@ def matched(path, weights, config, pipe):
     if odd:
         raise SdscopeError(f"{path} is a LoRA for another model, or not plain LoRA: nothing here fits {some(odd)}")
     return {
-        layers[part][name][1]: pair(path, part, *layers[part][name], x, config) for (part, name), x in found.items()
+        layers[part][name][1]: pair(path, part, x, config, *layers[part][name]) for (part, name), x in found.items()
     }
 
 
@@ -111,7 +112,7 @@ def layers_of(module):
     return {flat(name): (name, layer) for name, layer in layers}
 
 
-def pair(path, part, name, layer, tensors, config):
+def pair(path, part, tensors, config, name, layer):
     """What a file has for one layer -> (down, up, alpha / r), if it fits the layer"""
     if not {"down", "up"} <= tensors.keys():
         raise SdscopeError(f"{path} is incomplete, {name} has only {' and '.join(tensors)}: {AGAIN}")
