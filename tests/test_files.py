@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from test_cli import run  # noqa: F401
 from torch import nn
 
 from sdscope import SdscopeError, cli, figures, files

@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from sdscope import SdscopeError
 from sdscope.loading.models import KNOWN
+from sdscope.loading.settings import factor
 from sdscope.shapes import build, total
 from sdscope.shapes import shapes as count_shapes
 
@@ -48,8 +49,9 @@ def test_the_blocks_of_stable_diffusion_2():
 @pytest.mark.parametrize("name", KNOWN)
 def test_every_known_model_at_its_own_size(name):
     ledgers, (unet, vae) = shapes(name), build(name)
-    size, side = KNOWN[name].size, KNOWN[name].size // 8
-    assert ledgers["unet"][0].shape == ledgers["unet"][-1].shape == (2, 4, side, side)
+    size, side = KNOWN[name].size, KNOWN[name].size // factor(vae.config)
+    assert ledgers["unet"][0].shape == (2, KNOWN[name].unet.get("in_channels", 4), side, side)
+    assert ledgers["unet"][-1].shape == (2, 4, side, side)
     assert ledgers["encoder"][0].shape == ledgers["decoder"][-1].shape == (1, 3, size, size)
     assert ledgers["encoder"][-1].shape == (1, 8, side, side)
     assert ledgers["decoder"][0].shape == (1, 4, side, side)

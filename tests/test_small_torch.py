@@ -88,7 +88,9 @@ class Theirs(StableDiffusion):
         unet = lambda x, t, embeds: networks.unet(x, torch.as_tensor(t).float().expand(len(x)), embeds)
         unet = with_parts(unet, config=Config(in_channels=4, sample_size=16))
         unet.conv_in = SimpleNamespace(weight=torch.zeros(1))
-        vae = SimpleNamespace(config=Config(block_out_channels=[1] * 4, scaling_factor=INFO["scaling_factor"]))
+        vae = SimpleNamespace(
+            config=Config(block_out_channels=[1] * 4, latent_channels=4, scaling_factor=INFO["scaling_factor"])
+        )
         vae.decode = lambda latents: networks.vae_decoder(latents * INFO["scaling_factor"])
         super().__init__(TOKENIZER, with_parts(encoder, device="cpu"), unet, vae, DDIM(config))
 

@@ -87,13 +87,13 @@ def require(x, name, shape, such):
 # ---------------------------------------------------------------- in place of loading/checkpoint.py and devices.py
 
 
-def find_model(model, offline, dtype):
+def find_model(model, offline, dtype, task):
     if model != "postcard":
         raise SdscopeError(f'this page has one model, "postcard"; run {model!r} with `make talk`')
     return PurePath(model)
 
 
-def check_settings(folder):
+def check_settings(folder, task):
     pass
 
 

@@ -18,7 +18,7 @@ function readSources() {
   const here = import.meta.glob('./*.py', { query: '?raw', import: 'default', eager: true })
   const real = import.meta.glob([
     '../../src/sdscope/{__init__,version,errors,inputs,steps,scheduler,pipeline}.py',
-    '../../src/sdscope/loading/{config,settings}.py',
+    '../../src/sdscope/loading/{config,settings,tasks}.py',
   ], { query: '?raw', import: 'default', eager: true })
   const named = (files: Record<string, unknown>, folder: string) =>
     Object.entries(files).map(([path, text]) => [path.slice(folder.length, -3).replace('/', '.'), text as string])

@@ -20,7 +20,7 @@ import waiting
 
 # Of src/sdscope, as they are:
 REAL = ("__init__", "version", "errors", "inputs", "steps", "scheduler", "pipeline", "loading.config")
-REAL += ("loading.settings",)
+REAL += ("loading.settings", "loading.tasks")
 STANDS_IN = {  # what else is imported -> the file here
     "torch": "torch",
     "rows": "rows",
