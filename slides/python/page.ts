@@ -209,9 +209,11 @@ function startWorker() {
         finished,
         ended: false,
         stop() {
-          send({ stop: true })
-          if (interrupts)
-            new Uint8Array(interrupts)[0] = 2 // what Ctrl+C is
+          send({ stop: true }) // heard where the code waits for a network, and it nearly always does
+          setTimeout(() => {
+            if (interrupts && !run.ended)
+              new Uint8Array(interrupts)[0] = 2 // what Ctrl+C is: for code that waits for nothing
+          }, 200)
         },
       }
       ended.catch(() => failed = true).finally(() => run.ended = true)

@@ -114,7 +114,8 @@ def test_keys_of_the_slide_do_not_land_in_the_editor_and_what_is_typed_turns_no_
     page.keyboard.press("ArrowRight")
     page.wait_for_function("() => document.querySelector('#slide-content .slidev-code-dishonored')")
     loop.settle(no, 1)
-    assert not page.is_visible(".sheet") and page.inner_text("#slide-content .change-it >> visible=true") == "changed e"
+    page.wait_for_selector(".sheet", state="hidden")
+    assert page.inner_text("#slide-content .change-it >> visible=true") == "changed e"
     page.keyboard.press("ArrowLeft")
     loop.settle(no, 0)
     open_editor(page)
@@ -122,7 +123,8 @@ def test_keys_of_the_slide_do_not_land_in_the_editor_and_what_is_typed_turns_no_
     assert written(page).strip() == DENOISE.strip() and page.locator(".sheet .cm-changed").count() == 0
     page.keyboard.press("Escape")
     page.keyboard.press("Escape")
-    assert not page.is_visible(".sheet") and "change it" in page.inner_text("#slide-content .change-it >> visible=true")
+    page.wait_for_selector(".sheet", state="hidden")
+    assert "change it" in page.inner_text("#slide-content .change-it >> visible=true")
 
 
 def test_a_run_paints_another_picture(loop):

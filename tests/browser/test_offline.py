@@ -29,7 +29,7 @@ def test_a_second_visit_needs_no_network():
         deck.settle(2, 0)
         assert page.inner_text("#slide-content") == first
         shown = "[...document.querySelectorAll('#slide-content img')].filter(img => img.checkVisibility())"
-        assert page.evaluate(f"{shown}.every(img => img.naturalWidth)")
+        page.wait_for_function(f"() => {shown}.every(img => img.naturalWidth)")
         page.goto("about:blank")
         page.goto(f"{deck.address}#/lab?prompt=a+blue+boat&steps=2")
         page.wait_for_selector(".lab .save", timeout=120_000)
