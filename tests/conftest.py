@@ -103,6 +103,19 @@ def postcard():
     return sdscope.StableDiffusion.from_pretrained("postcard", device="cpu")
 
 
+@pytest.fixture(scope="module")
+def chromium():
+    """A browser without a page, for those that open several"""
+    from playwright.sync_api import sync_playwright
+
+    import browser
+
+    with sync_playwright() as playwright:
+        found = browser.launch(playwright)
+        yield found
+        found.close()
+
+
 @pytest.fixture
 def run(monkeypatch, capsys, tmp_path, tiny_folder):
     """run("generate", ...) -> (exit status, stdout, stderr), in an empty folder; {tiny} is the model"""

@@ -7,9 +7,7 @@ import numpy as np
 import pytest
 from conftest import decibels
 from diffusers import DPMSolverMultistepScheduler, EulerDiscreteScheduler
-from playwright.sync_api import sync_playwright
 
-import browser
 import engine
 import serve
 from sdscope.loading.checkpoint import find_model
@@ -54,14 +52,6 @@ def site(postcard, tmp_path_factory):
     engine.build(folder)
     export_web(postcard, folder / "model")
     return folder
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    with sync_playwright() as playwright:
-        found = browser.launch(playwright)
-        yield found
-        found.close()
 
 
 @pytest.fixture

@@ -3,10 +3,8 @@
 import numpy as np
 import pytest
 from conftest import decibels
-from playwright.sync_api import sync_playwright
 from test_small_torch import GUIDED, LOOP, edited
 
-import browser
 import engine
 import serve
 from sdscope.web import export_web
@@ -24,21 +22,11 @@ KINDS = {"isolated": (serve.ISOLATION, ""), "neither isolated nor JSPI": ({}, NO
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory):
-    from sdscope import StableDiffusion
-
+def site(postcard, tmp_path_factory):
     folder = tmp_path_factory.mktemp("site")
     engine.build(folder, "python")
-    export_web(StableDiffusion.from_pretrained("postcard", device="cpu"), folder / "model")
+    export_web(postcard, folder / "model")
     return folder
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    with sync_playwright() as playwright:
-        found = browser.launch(playwright)
-        yield found
-        found.close()
 
 
 @pytest.fixture(scope="module", params=KINDS)

@@ -1,8 +1,8 @@
 """The models that have a short name here: where each is, and what it is built like.
 
 Stability AI withdrew Stable Diffusion 2 from the Hugging Face hub in November 2025, and RunwayML 1.5
-before: those ids lead to mirrors, unless the original still lies in the cache of the machine. Each is pinned
-to a commit, so that nobody can change what is read.
+before: those ids lead to mirrors, unless the original still lies in the cache of the machine. Those whose
+commit is known are pinned to it, so that nobody can change what is read; the others are read as they are today.
 """
 
 from dataclasses import dataclass, field
