@@ -25,6 +25,13 @@ MADE = {
 }
 
 
+@pytest.fixture(autouse=True)
+def no_make_above(monkeypatch):
+    """A make that `make test` starts would also name the folders that it enters and leaves."""
+    for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):
+        monkeypatch.delenv(name, raising=False)
+
+
 def test_clean_takes_away_what_was_made_and_nothing_else(tmp_path):
     for name in BY_HAND | MADE:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
