@@ -251,7 +251,7 @@ COMMANDS = {
     "evaluate folder": "evaluate --folder",
     **{
         f"{name} folder": f"{name} --pictures 100 --folder"
-        for name in ("all", "paint", "vae", "text", "diffusion", "large-vae", "large", "judge")
+        for name in ("all", "paint", "vae", "text", "diffusion", "large-vae", "large-decoder", "large", "judge")
     },
 }
 

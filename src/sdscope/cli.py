@@ -200,7 +200,8 @@ def say(line):
 
 
 train = typer.Typer(
-    help="Train Postcard from nothing: all, or paint, vae, text, diffusion, large-vae, large, judge, in this order."
+    help="Train Postcard from nothing: all, or paint, vae, text, diffusion, large-vae, large-decoder, large, judge, "
+    "in this order."
 )
 app.add_typer(train, name="train")
 Folder = Annotated[Path, Option(help="Where the runs, their checkpoints and sheets go.")]
@@ -262,6 +263,7 @@ stage("vae", "The autoencoder: pictures to latents to pictures.")
 stage("text", "A head start for the text encoder: what do captions say?")
 stage("diffusion", "The UNet, in the latents of the autoencoder: a model for 128 x 128 pixels.")
 stage("large-vae", "The autoencoder goes on with pictures twice as wide and high.")
+stage("large-decoder", "The half of it that paints goes on alone.")
 stage("large", "The UNet goes on with pictures twice as wide and high; writes the model.")
 stage("judge", "A network that reads what is in a picture, for evaluate.")
 

@@ -103,10 +103,20 @@ def train_large_vae(folder: Path, pictures: int, length: Length, progress=None):
     train_autoencoder(folder, "large-vae", small_model(folder).vae, (count, side, first), length, progress)
 
 
+def train_large_decoder(folder: Path, pictures: int, length: Length, progress=None):
+    """The half that paints goes on alone. The latents stay what they are, so the UNet may learn them meanwhile."""
+    torch.manual_seed(5)
+    vae = trained_vae(folder, "large-vae")
+    vae.encoder.requires_grad_(False)
+    vae.quant_conv.requires_grad_(False)
+    (side, _), count, first = next(worlds(pictures, LARGE))
+    train_autoencoder(folder, "large-decoder", vae, (count, side, first), length, progress)
+
+
 def train_large(folder: Path, pictures: int, length: Length, progress=None):
     """The UNet goes on with pictures twice as wide and high, in the latents of the autoencoder that knows them."""
     files.check_folder(folder / "model", saved)
-    vae, small = trained_vae(folder, "large-vae"), small_model(folder)
+    vae, small = trained_vae(folder, "large-decoder"), small_model(folder)
     with accelerator().local_main_process_first():
         data = gathered(folder, vae, pictures, LARGE, progress)
     mean, std = centre(vae, data[0][0])  # of the square pictures
@@ -114,7 +124,7 @@ def train_large(folder: Path, pictures: int, length: Length, progress=None):
     torch.manual_seed(4)
     losses = DiffusionLoss(small.text_encoder, small.unet.train())
     run_diffusion(folder, "large", losses, vae, (data, mean, std), LARGE, length, folder / "model")
-    keep_story(folder, folder / "model", ("large-vae", "large"), before=small_folder(folder))
+    keep_story(folder, folder / "model", ("large-vae", "large-decoder", "large"), before=small_folder(folder))
 
 
 def small_model(folder) -> StableDiffusion:

@@ -1,12 +1,13 @@
 """Training Postcard, from nothing to the weights. `sdscope train all` does everything, in this order:
 
-    sdscope train paint        the pictures and captions for all the rest, by all cores
-    sdscope train vae          pictures -> latents -> pictures
-    sdscope train text         captions -> what they say (a head start for the text encoder)
-    sdscope train diffusion    captions and noisy latents -> v, the UNet: a model for 128 x 128 pixels
-    sdscope train large-vae    both go on with pictures twice as wide and high:
-    sdscope train large        the model
-    sdscope train judge        a network that reads pictures, for `sdscope evaluate`
+    sdscope train paint          the pictures and captions for all the rest, by all cores
+    sdscope train vae            pictures -> latents -> pictures
+    sdscope train text           captions -> what they say (a head start for the text encoder)
+    sdscope train diffusion      captions and noisy latents -> v, the UNet: a model for 128 x 128 pixels
+    sdscope train large-vae      all go on with pictures twice as wide and high: the autoencoder,
+    sdscope train large-decoder  the half of it that paints,
+    sdscope train large          the UNet: the model
+    sdscope train judge          a network that reads pictures, for `sdscope evaluate`
 
 Each is one command that can be killed at any time and goes on from its last checkpoint when it is given again.
 On several processes or machines: `torchrun --nproc_per_node 2 .venv/bin/sdscope train ...`, or `accelerate launch`;
@@ -17,7 +18,16 @@ from pathlib import Path
 
 from ... import files
 from .data import JUDGE, captioned, labelled, painted
-from .diffusion import LARGE, SIZES, pictures_of, train_diffusion, train_large, train_large_vae, worlds
+from .diffusion import (
+    LARGE,
+    SIZES,
+    pictures_of,
+    train_diffusion,
+    train_large,
+    train_large_decoder,
+    train_large_vae,
+    worlds,
+)
 from .judge import SIZE, train_judge
 from .run import Length
 from .text import train_text
@@ -28,6 +38,7 @@ STAGES = {
     "text": train_text,
     "diffusion": train_diffusion,
     "large-vae": train_large_vae,
+    "large-decoder": train_large_decoder,
     "large": train_large,
     "judge": train_judge,
 }
@@ -37,6 +48,7 @@ LENGTHS = {
     "text": Length(2_000, 512, 2e-3, 0.5),
     "diffusion": Length(20_000, 512, 3e-3, 10),
     "large-vae": Length(4_000, 16, 1e-3, 5),
+    "large-decoder": Length(4_000, 16, 1e-3, 5),
     "large": Length(8_000, 128, 1e-3, 10),
     "judge": Length(5_000, 256, 1e-3, 2.5),
 }
