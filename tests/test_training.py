@@ -493,7 +493,11 @@ def test_every_stage_and_the_evaluation(tmp_path, tiny, monkeypatch):
     vae = StableDiffusion.from_pretrained(tmp_path / "model", device="cpu").vae
     with torch.no_grad():
         back = vae.decode(vae.encode(pictures)[0]).clamp(-1, 1)
-    assert result["autoencoder"]["psnr"] == pytest.approx(psnr(back, pictures).mean().item(), abs=0.02)
+    decibels, styles = psnr(back, pictures), [scene.style for scene in scenes.values()]
+    assert result["autoencoder"]["psnr"] == pytest.approx(decibels.mean().item(), abs=0.02)
+    for style, mean in result["autoencoder"]["psnr by style"].items():
+        mine = [db.item() for db, its in zip(decibels, styles) if its == style]
+        assert mean == pytest.approx(sum(mine) / len(mine), abs=0.02)
 
 
 def test_every_prompt_is_painted_once_with_its_own_seed():

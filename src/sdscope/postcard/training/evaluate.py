@@ -19,7 +19,7 @@ from ...pipeline import StableDiffusion
 from ...pixels import psnr, to_bytes, to_tensor
 from ..world.captions import prompt
 from ..world.paint import paint
-from ..world.scene import Scene
+from ..world.scene import STYLES, Scene
 from .data import held_out_scenes
 from .judge import Judge, trained_judge, verdict
 from .sheets import PROMPTS
@@ -56,7 +56,7 @@ def evaluate(folder: Path, model: str, out: Path, count: int = 500, prompts: int
         "steps": STEPS,
         "cost": cost,
         "painter": accuracy(judge, scenes, pictures),
-        "autoencoder": accuracy(judge, scenes, decoded) | {"psnr": decibels},
+        "autoencoder": accuracy(judge, scenes, decoded) | closeness(scenes, decibels),
         "guidance": [],
         "fewer_steps": [],
     }
@@ -114,13 +114,20 @@ def generated(pipe, prompts, scale, seeds, steps=STEPS, batch=32):
 
 @torch.no_grad()
 def roundtrip(pipe, pictures, batch=16):
-    """Through the autoencoder and back: pictures, and their mean PSNR in decibels."""
+    """Through the autoencoder and back: pictures, and the PSNR of each in decibels."""
     decoded, decibels = [], []
     for x in batches(pictures, pipe.unet.conv_in.weight.device, batch):
         back = pipe.vae.decode(pipe.vae.encode(x.to(pipe.unet.conv_in.weight))[0]).clamp(-1, 1).float()
         decoded += list(to_bytes(back))
         decibels += psnr(back, x).tolist()
-    return decoded, round(float(np.mean(decibels)), 2)
+    return decoded, decibels
+
+
+def closeness(scenes, decibels):
+    """The mean, and that of each style"""
+    by_style = {style: [db for scene, db in zip(scenes, decibels) if scene.style == style] for style in STYLES}
+    means = {style: round(float(np.mean(some)), 2) for style, some in by_style.items() if some}
+    return {"psnr": round(float(np.mean(decibels)), 2), "psnr by style": means}
 
 
 def batches(pictures, device, batch=64):
