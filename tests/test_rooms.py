@@ -18,7 +18,7 @@ FLOORS = [
     {"loading", "pixels", "vocabulary"},
     {"inputs", "steps", "tiling", "unet"},
     {"scheduler", "vae"},
-    {"pipeline", "preprocess", "shapes"},
+    {"flow", "pipeline", "preprocess", "samplers", "shapes"},
     {"image_to_image", "inpaint", "depth_to_image", "upscale", "lora"},
     {"trace"},
     {"figures"},
