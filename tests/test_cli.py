@@ -22,6 +22,63 @@ def test_generate(run, tmp_path, tiny):
     assert [file.name for file in tmp_path.iterdir()] == ["ship.png"]
 
 
+@pytest.fixture
+def given(tmp_path_factory):
+    """Files that a task may be given: a picture that lies on its side as a camera leaves it, a mask, and others"""
+    folder = tmp_path_factory.mktemp("given")
+    picture = Image.effect_noise((64, 72), 90).convert("RGB")
+    picture.save(folder / "photo.png")
+    lying, exif = picture.transpose(Image.Transpose.ROTATE_90), Image.Exif()
+    exif[0x0112] = 6  # turn it to the right
+    lying.save(folder / "lying.png", exif=exif)
+    mask = Image.new("L", picture.size)
+    mask.paste(255, (0, 0, 32, 72))
+    mask.save(folder / "mask.png")
+    Image.new("L", picture.size).save(folder / "black.png")
+    (folder / "words.png").write_text("no picture")
+    return folder
+
+
+@pytest.mark.parametrize("name", ["photo.png", "lying.png"])
+def test_from_a_picture(run, tmp_path, tiny_folder, given, name):
+    words = ["--model", "{tiny}", "--steps", "4", "--seed", "3", "--strength", "0.5"]
+    status, _, err = run("generate", "a ship", "-o", "a.png", "--image", str(given / name), *words)
+    pipe, photo = sdscope.ImageToImage.from_pretrained(tiny_folder, device="cpu"), Image.open(given / "photo.png")
+    expected = pipe("a ship", photo, strength=0.5, num_inference_steps=4, seed=3)
+    assert (status, err) == (0, "") and np.array_equal(Image.open(tmp_path / "a.png"), expected)
+
+
+def test_a_part_of_a_picture(run, tmp_path, tiny_folder, given):
+    files = ["--image", str(given / "photo.png"), "--mask", str(given / "mask.png")]
+    words = ["--model", "{tiny}", "--steps", "4", "--seed", "3", "--height", "72"]
+    status, _, err = run("generate", "a ship", "-o", "a.png", *files, *words)
+    pipe, (photo, mask) = sdscope.Inpaint.from_pretrained(tiny_folder, device="cpu"), map(Image.open, files[1::2])
+    expected = pipe("a ship", photo, mask, height=72, num_inference_steps=4, seed=3)
+    assert (status, err) == (0, "") and np.array_equal(Image.open(tmp_path / "a.png"), expected)
+
+
+WRONG_TASK = [
+    ("--mask mask.png", "--mask is about a picture: give --image, too"),
+    ("--strength 0.5", "--strength is about a picture: give --image, too"),
+    ("--image photo.png --width 64", "with --image the new picture is as large as that: leave --height and --width"),
+    ("--image photo.png --strength 0", "strength"),
+    ("--image photo.png --strength nan", "strength"),
+    ("--image words.png", "words.png: it is no picture, or a damaged one"),
+    ("--image none.png", "none.png: No such file or directory"),
+    ("--image .", "Is a directory"),
+    ("--image photo.png --mask black.png", "the mask is black everywhere"),
+    ("--image photo.png --mask words.png", "words.png: it is no picture"),
+]
+
+
+@pytest.mark.parametrize("words, message", WRONG_TASK, ids=[words for words, _ in WRONG_TASK])
+def test_bad_pictures_are_one_line_and_status_2(run, tmp_path, given, words, message):
+    words = [str(given / word) if word == "." or word.endswith(".png") else word for word in words.split()]
+    status, out, err = run("generate", "x", "-o", "a.png", "--model", "{tiny}", *words)
+    assert (status, out) == (2, "") and err.startswith("sdscope: ") and message in err and err.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("name", ["a.jpg", "a.JPEG", "a.webp"])
 def test_other_formats(run, tmp_path, name):
     status, *_ = run("generate", "", "-o", name, "--model", "{tiny}", "--steps", "1")

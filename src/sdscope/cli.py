@@ -52,21 +52,38 @@ def generate(
     model: Annotated[str, Option(help="A short name, a folder, or a hub id.")] = "postcard",
     dtype: Annotated[str, Option(help="auto, float32, float16 or bfloat16.")] = "auto",
     offline: Annotated[bool, Option("--offline", help="Never use the network.")] = False,
+    image: Annotated[Path | None, Option(help="A picture to begin from, instead of noise alone.")] = None,
+    mask: Annotated[Path | None, Option(help="Paint --image again only where this picture is white.")] = None,
+    strength: Annotated[
+        float | None, Option(help="How much of --image may change, to 1. Default: 0.8; with --mask 1.")
+    ] = None,
 ):
-    """Paint a picture from a prompt."""
+    """Paint a picture from a prompt, or over a picture."""
     check_picture(output, height, width)
-    from .pipeline import StableDiffusion  # not above: torch takes seconds to import
+    check_task(image, mask, strength, height, width)
+    given = {"image": image and opened(image), "mask_image": mask and opened(mask), "strength": strength}
+    if not image or mask:  # else the picture says how large
+        given |= {"height": height, "width": width}
+    from . import ImageToImage, Inpaint, StableDiffusion  # not above: torch takes seconds to import
 
     def progress(step):
-        done = step["i"] + 1
-        print(f"step {done} of {steps}", end="\n" if done == steps else "\r", file=sys.stderr)
+        of = "" if image else f" of {steps}"  # of a picture's steps a part is taken
+        print(f"step {step['i'] + 1}{of}", end="\r", file=sys.stderr)
 
     seed = secrets.randbelow(2**32) if seed is None else seed
-    pipe = StableDiffusion.from_pretrained(model, dtype=dtype, offline=offline)
-    callback = progress if sys.stderr.isatty() else None
-    image: Any = pipe(prompt, negative_prompt, height, width, steps, guidance_scale, seed, callback)  # one prompt
+    task: Any = Inpaint if mask else ImageToImage if image else StableDiffusion
+    pipe = task.from_pretrained(model, dtype=dtype, offline=offline)
+    picture = pipe(
+        prompt,
+        negative_prompt=negative_prompt,
+        num_inference_steps=steps,
+        guidance_scale=guidance_scale,
+        seed=seed,
+        callback=progress if sys.stderr.isatty() else None,
+        **{name: value for name, value in given.items() if value is not None},
+    )
     with files.writing(output) as part:
-        image.save(part)
+        picture.save(part)
     print(f"{output} (seed {seed})")
 
 
@@ -292,6 +309,27 @@ def progress_bar(items, total, text):
     from rich.progress import track
 
     return track(items, total=total, description=text)
+
+
+def check_task(image, mask, strength, height, width):
+    """Words that say nothing without others, or that others have said already"""
+    for name, value in ("--mask", mask), ("--strength", strength):
+        if value is not None and image is None:
+            raise SdscopeError(f"{name} is about a picture: give --image, too")
+    if image and not mask and (height or width):
+        raise SdscopeError("with --image the new picture is as large as that: leave --height and --width out")
+
+
+def opened(path):
+    """The picture in a file, upright"""
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(path) as picture:
+            return ImageOps.exif_transpose(picture)
+    except Exception as error:  # what the formats of PIL raise where a file is damaged is of many kinds
+        reason = getattr(error, "strerror", None) or "it is no picture, or a damaged one"
+        raise SdscopeError(f"cannot read {path}: {reason}") from error
 
 
 def check_picture(path, *sides):
