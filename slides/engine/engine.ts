@@ -2,7 +2,7 @@
 //
 //     const engine = openEngine({ onProgress: (bytes, total) => … })
 //     await engine.load()
-//     const run = engine.paint({ prompt: 'a ship at sunrise', seed: 42, images: true }, { onStep: step => … })
+//     const run = engine.paint({ prompt: 'a ship at sunrise', seed: 42, images: 1 }, { onStep: step => … })
 //     const result = await run.finished    // { image, latents, seconds }, or null after run.cancel()
 
 import type { Calls, Events, Reply, Request } from './messages'

@@ -19,6 +19,16 @@ export async function paint(model: Model, settings: Settings, watch: Required<Wa
     ? makeScheduler(s.scheduler, model.info.scheduler, s.steps)
     : subtracting(s.subtract, model.info.scheduler, s.steps)
 
+  let decoding = 0 // ms
+  async function picture(x0: Tensor) {
+    const begun = performance.now()
+    if (decoding >= s.images * (begun - start))
+      return null
+    const image = await model.decode(x0)
+    decoding += performance.now() - begun
+    return image
+  }
+
   const { dims } = s.latents
   const last = embeds.length - 1 // the half with the prompt
   let latents: Float32Array = s.latents.data.map(value => value * scheduler.initNoiseSigma)
@@ -40,7 +50,7 @@ export async function paint(model: Model, settings: Settings, watch: Required<Wa
       attention: s.attention ? parts(outputs, 'attention.', last) : {},
       features: s.features ? parts(outputs, 'features.', last) : {},
     }
-    watch.onStep({ ...now, image: s.images ? await model.decode(now.x0) : null })
+    watch.onStep({ ...now, image: await picture(now.x0) })
     latents = prev
   }
   await otherMessages()
@@ -65,7 +75,7 @@ async function encodePrompt(model: Model, s: ReturnType<typeof complete>, guided
 function complete({ info }: Model, settings: Settings) {
   const s = {
     negativePrompt: '', seed: 0, steps: 25, guidance: 5, scheduler: 'ddim' as const, width: info.size, height: info.size,
-    attention: false, features: false, images: false, ...settings,
+    attention: false, features: false, images: 0, ...settings,
   }
   const most = info.scheduler.num_train_timesteps - info.scheduler.steps_offset
   for (const text of [s.prompt, s.negativePrompt])

@@ -21,10 +21,11 @@ export interface Settings {
   /** In pixels, multiples of 8. */
   width?: number
   height?: number
-  /** What each step is to hold; all of it is cheap but `images`, which decodes every x0. */
+  /** What each step is to hold. */
   attention?: boolean
   features?: boolean
-  images?: boolean
+  /** The share of the time that may go into pictures of x0, from 0 to 1, where every step has one: the decoder costs more than the UNet. */
+  images?: number
   /** To start from these, [4, h, w], instead of the seed's noise. */
   latents?: Tensor
   /** In place of the prompt's embeddings, [77, D]: for what lies between two prompts. */

@@ -6,7 +6,7 @@ import { status, useEngine } from './engine'
 
 export const example = { prompt: 'painting depicting the sea, sunrise, ship', seed: 42 }
 
-/** paint({ name: settings or how to make them }): pictures[name], and with `images` pictures['name 1'], … after each step. */
+/** paint({ name: settings or how to make them }): pictures[name], and with `images` pictures['name 1'], … after some steps. */
 export function useLive() {
   const pictures = reactive<Record<string, ImageData>>({})
   const says = ref('')

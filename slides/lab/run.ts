@@ -1,6 +1,6 @@
 // The run that the Lab shows: its settings, its steps so far, and the other windows of the talk, which see the same.
 import { shallowReactive } from 'vue'
-import type { Result, Run, SchedulerName, Step, Tensor, Tokens } from '../engine/engine'
+import type { Engine, Result, Run, SchedulerName, Step, Tensor, Tokens } from '../engine/engine'
 import { useEngine } from './engine'
 import { shared } from './windows'
 
@@ -35,7 +35,7 @@ export async function start(settings: LabSettings) {
   let begun = 0
   try {
     const engine = await useEngine()
-    current = engine.paint({ ...settings, attention: true, features: true, images: true }, {
+    const mine = current = engine.paint({ ...settings, attention: true, features: true, images: 0.25 }, {
       onTokens: tokens => tell({ tokens }),
       onEmbeddings: embeddings => tell({ embeddings }),
       onStep: (step) => {
@@ -44,12 +44,26 @@ export async function start(settings: LabSettings) {
         tell({ step, secondsLeft: step.i ? each * (settings.steps - step.i - 1) : 0 })
       },
     })
-    const result = await current.finished
-    if (result)
+    const result = await mine.finished
+    if (result) {
       tell({ result })
+      await develop(engine, mine)
+    }
   }
   catch (error: any) {
     tell({ message: error.message })
+  }
+}
+
+/** Afterwards, the pictures for which there was no time: first of all where somebody looks. */
+async function develop(engine: Engine, painted: Run) {
+  while (painted === current) {
+    const [step] = run.steps.filter(step => !step.image).sort((a, b) => Math.abs(a.i - run.at) - Math.abs(b.i - run.at))
+    if (!step)
+      return
+    const image = await engine.decode(step.x0)
+    if (painted === current)
+      tell({ image, of: step.i })
   }
 }
 
@@ -63,7 +77,7 @@ export function cancel() {
 /** The reader looks at another step, and so does the audience. */
 export const look = (at: number) => tell({ at })
 
-type News = { begin: LabSettings } | { tokens: Tokens } | { embeddings: Tensor } | { step: Step, secondsLeft: number }
+type News = { begin: LabSettings } | { tokens: Tokens } | { embeddings: Tensor } | { step: Step, secondsLeft: number } | { image: ImageData, of: number }
   | { result: Result } | { message: string } | { cancelled: true } | { at: number }
 
 function apply(news: News) {
@@ -71,6 +85,8 @@ function apply(news: News) {
     Object.assign(run, { settings: news.begin, going: true, tokens: null, embeddings: null, steps: [], result: null, secondsLeft: 0, at: 0, message: '' })
   else if ('step' in news)
     Object.assign(run, { steps: [...run.steps, news.step], secondsLeft: news.secondsLeft, at: run.at === run.steps.length - 1 || !run.steps.length ? run.steps.length : run.at })
+  else if ('image' in news)
+    run.steps = run.steps.map(step => (step.i === news.of ? { ...step, image: news.image } : step))
   else if ('result' in news)
     Object.assign(run, { result: news.result, going: false, secondsLeft: 0, at: run.steps.length })
   else if ('message' in news || 'cancelled' in news)

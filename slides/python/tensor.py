@@ -1,5 +1,6 @@
 """A tensor: numbers in rows, and what is computed with them, number by number, each rounded as torch rounds it."""
 
+import itertools
 import math
 import operator
 from array import array
@@ -34,7 +35,7 @@ class Tensor(Rows):
         self.dtype = dtype
 
     def __getattr__(self, name):
-        raise missing(f"Tensor.{name}", {*vars(Tensor), *vars(Rows)} - {"each", "like", "over", "pick"})
+        raise missing(f"Tensor.{name}", {*vars(Tensor), *vars(Rows)} - {"each", "like", "over", "pick", "repeated"})
 
     def like(self, numbers, shape, part=False):
         return Tensor(numbers, shape, self.dtype, part)
@@ -70,8 +71,12 @@ class Tensor(Rows):
         every = [self, *map(tensor, others)]
         shape = broadcast(*(x.shape for x in every))
         dtype = dtype or (float32 if any(x.dtype is float32 for x in every) else int64)
-        numbers = [x.data if x.shape == shape else x.expand(shape).data for x in every]
+        numbers = [x.data if x.shape == shape else x.repeated(shape) for x in every]
         return Tensor(map(function, *numbers), shape, dtype)
+
+    def repeated(self, shape):
+        """The numbers of expand(shape); one number for all, which is what most steps are made with, is not copied"""
+        return itertools.repeat(self.item(), math.prod(shape)) if len(self.data) == 1 else self.expand(shape).data
 
     def over(self, function, dim=None, keepdim=False, dtype=None):
         """function(numbers) of all, or along some of the dimensions"""

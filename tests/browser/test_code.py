@@ -127,7 +127,7 @@ def test_keys_of_the_slide_do_not_land_in_the_editor_and_what_is_typed_turns_no_
     assert "change it" in page.inner_text("#slide-content .change-it >> visible=true")
 
 
-def test_a_run_paints_another_picture(loop):
+def test_a_run_paints_another_picture(loop, postcard):
     page = loop.page
     open_editor(page)
     assert run(page, changed(TWO_STEPS)).startswith("Painted in ")
@@ -136,7 +136,7 @@ def test_a_run_paints_another_picture(loop):
     report = ("report(callback", 'print(f"step {i} of {t:.0f}")\n        report(callback')
     assert run(page, changed(TWO_STEPS, SWAPPED, report)).startswith("Painted in ")
     assert page.inner_text(".sheet .printed").strip().split("\n") == ["step 0 of 501", "step 1 of 1"]
-    assert len(plain) == len(pixels(page, CHANGED)) == 128 * 128 * 4 and pixels(page, CHANGED) != plain
+    assert len(plain) == len(pixels(page, CHANGED)) == postcard.size**2 * 4 and pixels(page, CHANGED) != plain
     assert page.locator(".sheet .cm-changed").count() == 3
     slider = page.locator(".sheet input[type=range]")
     assert (slider.get_attribute("max"), slider.get_attribute("aria-valuetext").split()[1]) == ("1", "2")

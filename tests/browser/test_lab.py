@@ -1,12 +1,10 @@
 """The Lab in a real browser: a prompt of one's own, painted in the page. tests/browser/test_engine.py looks at the
 numbers."""
 
-import json
 import re
 
 import pytest
 
-from sdscope.loading.checkpoint import find_model
 from test_access import open_slide
 from walk import looked, violations
 
@@ -43,7 +41,7 @@ def test_a_recorded_run_is_shown_and_nothing_is_fetched_until_somebody_paints(la
     assert [name for name in names if "model/" in name or name.endswith(".wasm")] == []
 
 
-def test_a_prompt_of_ones_own(lab):
+def test_a_prompt_of_ones_own(lab, postcard):
     page = lab.page
     paint(page, PROMPT + " zeppelin")
     assert re.search(r"Painted in [\d.]+ s, in this page, on \d+ threads?\.", page.inner_text(".lab .says"))
@@ -63,10 +61,10 @@ def test_a_prompt_of_ones_own(lab):
 
     page.get_by_role("radio", name="UNet", exact=True).click()
     page.locator(".lab rect[aria-label^='down_blocks.1.resnets.0']").click()
-    assert "8 × 8 places" in page.inner_text(".lab .feature")
+    side = postcard.size // 16  # half of what the latents have
+    assert f"{side} × {side} places" in page.inner_text(".lab .feature")
     page.get_by_role("radio", name="embeddings", exact=True).click()
-    width = json.loads((find_model("postcard") / "text_encoder/config.json").read_text())["hidden_size"]
-    assert f"{width} numbers each" in page.inner_text(".lab .tabs")
+    assert f"{postcard.text_encoder.config.hidden_size} numbers each" in page.inner_text(".lab .tabs")
     assert looked(page) == [] and violations(page) == [] and lab.take_problems() == []
 
 

@@ -50,12 +50,26 @@ test('guidance 1: the prompt alone', async () => {
 })
 
 test('what a step holds when asked: the half with the prompt', async () => {
-  const run = start({ attention: true, features: true, images: true })
+  const run = start({ attention: true, features: true, images: 1 })
   await run.finished
   const { attention, features, image } = run.steps()[3]
   expect(attention.mid).toEqual({ data: new Float32Array(77 * 4).fill(1), dims: [77, 2, 2] })
   expect(features.mid).toEqual({ data: new Float32Array(4).fill(1), dims: [2, 2] })
   expect(image).toBe('a picture')
+})
+
+test('pictures of the steps take their share of the time, and every first step has one', async () => {
+  const clock = vi.spyOn(performance, 'now')
+  let now = 0
+  clock.mockImplementation(() => now)
+  const run = start({ steps: 10, images: 0.25 })
+  const { unet, decode } = run.model
+  const [predict, develop] = [unet.getMockImplementation()!, decode.getMockImplementation()!]
+  unet.mockImplementation(async (...given) => (now += 2, predict(...given)))
+  decode.mockImplementation(async () => (now += 3, develop()))
+  await run.finished
+  clock.mockRestore()
+  expect(run.steps().map(step => step.image !== null)).toEqual([1, 0, 0, 0, 1, 0, 0, 0, 0, 1].map(Boolean))
 })
 
 test('cancelled: no further step', async () => {
