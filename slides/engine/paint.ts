@@ -5,7 +5,7 @@ import type { Model } from './model'
 import type { Result, Settings, Step, Tensor, Watch } from './types'
 import { randn } from './random'
 import { combine, makeScheduler, subtracting } from './scheduler'
-import { EngineError } from './types'
+import { EngineError, USUAL } from './types'
 
 const LARGEST = 1e18 // the networks square what they are given, and float32 ends at 3.4e38
 
@@ -74,7 +74,7 @@ async function encodePrompt(model: Model, s: ReturnType<typeof complete>, guided
 /** Settings with nothing left open, the first latents among them. */
 function complete({ info }: Model, settings: Settings) {
   const s = {
-    negativePrompt: '', seed: 0, steps: 25, guidance: 5, scheduler: 'ddim' as const, width: info.size, height: info.size,
+    negativePrompt: '', seed: 0, ...USUAL, scheduler: 'ddim' as const, width: info.size, height: info.size,
     attention: false, features: false, images: 0, ...settings,
   }
   const most = info.scheduler.num_train_timesteps - info.scheduler.steps_offset

@@ -6,6 +6,9 @@ export interface Tensor {
   dims: number[]
 }
 
+/** What src/sdscope/pipeline.py takes when nothing is said. */
+export const USUAL = { steps: 25, guidance: 5 }
+
 export type SchedulerName = 'ddim' | 'euler' | 'dpm++'
 export type Device = 'wasm' | 'webgpu'
 

@@ -2,8 +2,10 @@
 import { onUnmounted, reactive, ref, watch } from 'vue'
 import { useIsSlideActive } from '@slidev/client'
 import type { Engine, Run, Settings } from '../engine/engine'
+import { USUAL } from '../engine/types'
 import { status, useEngine } from './engine'
 
+export { USUAL }
 export const example = { prompt: 'painting depicting the sea, sunrise, ship', seed: 42 }
 
 /** paint({ name: settings or how to make them }): pictures[name], and with `images` pictures['name 1'], … after some steps. */
@@ -23,7 +25,7 @@ export function useLive() {
       for (const [name, settings] of Object.entries(wanted)) {
         if (mine !== turn) return
         const asked = typeof settings === 'function' ? await settings(engine) : settings
-        const steps = asked.steps ?? 25
+        const steps = asked.steps ?? USUAL.steps
         current = engine.paint(asked, {
           onStep({ i, image }) {
             if (mine !== turn) return

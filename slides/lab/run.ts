@@ -1,6 +1,7 @@
 // The run that the Lab shows: its settings, its steps so far, and the other windows of the talk, which see the same.
 import { shallowReactive } from 'vue'
 import type { Engine, Result, Run, SchedulerName, Step, Tensor, Tokens } from '../engine/engine'
+import { USUAL } from '../engine/types'
 import { useEngine } from './engine'
 import { shared } from './windows'
 
@@ -13,7 +14,7 @@ export interface LabSettings {
   scheduler: SchedulerName
 }
 
-export const defaults: LabSettings = { prompt: 'painting depicting the sea, sunrise, ship', negativePrompt: '', seed: 42, steps: 25, guidance: 5, scheduler: 'ddim' }
+export const defaults: LabSettings = { prompt: 'painting depicting the sea, sunrise, ship', negativePrompt: '', seed: 42, ...USUAL, scheduler: 'ddim' }
 
 export const run = shallowReactive({
   settings: null as LabSettings | null, // null: nothing was run yet, the recorded run is shown

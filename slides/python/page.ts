@@ -1,6 +1,7 @@
 // Python in this page: pyodide in a worker, the real pipeline.py and scheduler.py on a small torch, the deck's own engine.
 
 import type { Engine, Tensor, Tokens } from '../engine/engine'
+import { USUAL } from '../engine/types'
 import type { Asked, FromWorker, ToWorker } from './messages'
 import type { Events, Python, Result, Run, Step, Task } from './types'
 import { Failure } from './types'
@@ -11,7 +12,7 @@ const REGIONS: Record<string, string[]> = {
   scheduler: ['alphas', 'set_timesteps', 'step', 'prediction', 'add_noise'],
 }
 const PATIENCE = 1000 // ms that a run has to stop by itself; then its worker ends, and another is made
-const DEFAULTS = { negative_prompt: '', seed: 42, num_inference_steps: 25, guidance_scale: 5, height: null, width: null }
+const DEFAULTS = { negative_prompt: '', seed: 42, num_inference_steps: USUAL.steps, guidance_scale: USUAL.guidance, height: null, width: null }
 
 /** What is here in place of others, and what is as in the package: {run: text, torch: text, pipeline: text, …} */
 function readSources() {

@@ -1,6 +1,8 @@
+import { readFileSync } from 'node:fs'
 import { expect, test, vi } from 'vitest'
 import { paint } from '../../slides/engine/paint'
 import { randn } from '../../slides/engine/random'
+import { USUAL } from '../../slides/engine/types'
 import { readJson } from './setup'
 
 const scheduler = readJson('src/sdscope/postcard/weights/scheduler/scheduler_config.json')
@@ -30,6 +32,12 @@ function start(settings: object, cancelled = () => false, said = 1) {
   const finished = paint(model as any, { prompt: 'a ship', steps: 4, ...settings }, watch, cancelled)
   return { model, watch, finished, steps: () => watch.onStep.mock.calls.map(([step]) => step) }
 }
+
+test('as many steps, and as much guidance, as in Python', () => {
+  const [call] = readFileSync('src/sdscope/pipeline.py', 'utf8').split('# region call')[1].split('# endregion call')
+  for (const [name, value] of [['num_inference_steps: int', USUAL.steps], ['guidance_scale: float', USUAL.guidance]] as const)
+    expect(Number(call.match(new RegExp(`${name} = ([\\d.]+)`))![1])).toBe(value)
+})
 
 test('guidance: both prompts in one call, and the difference made larger', async () => {
   const run = start({ guidance: 3, negativePrompt: 'night', seed: 7 })
