@@ -68,6 +68,24 @@ def test_a_prompt_of_ones_own(lab, postcard):
     assert looked(page) == [] and violations(page) == [] and lab.take_problems() == []
 
 
+def test_every_step_has_its_picture_in_the_end(lab):
+    """Those for which there was no time are decoded afterwards; until then the one before it is shown"""
+    page, seen = lab.page, []
+    paint(page, PROMPT)
+    for step in range(4):
+        page.locator(".lab input[type=range]").fill(str(step))
+        drawn = page.wait_for_function(
+            """seen => {
+              const drawn = document.querySelector('.lab .picture canvas').toDataURL()
+              return seen.includes(drawn) ? null : drawn
+            }""",
+            arg=seen,
+            timeout=WAIT,
+        )
+        seen.append(drawn.json_value())
+    assert lab.take_problems() == []
+
+
 def test_stop_and_leave(lab):
     page = lab.page
     page.get_by_label("Steps", exact=True).fill("150")
