@@ -3,11 +3,13 @@
 tests/browser/test_python.py looks at the numbers. One browser for most of it, because Python takes its time to come.
 """
 
+import inspect
 import re
 import textwrap
 
 import pytest
 
+from sdscope import StableDiffusion
 from test_lab import WAIT, pixels
 from walk import ROOT, open_built, violations
 
@@ -173,7 +175,10 @@ def test_stop(loop):
     write(page, changed(("return latents", "while True: pass")))
     page.keyboard.press("Control+Enter")
     page.wait_for_selector(".sheet .stop")
-    page.wait_for_function("() => /step 25/.test(document.querySelector('.sheet output').innerText)", timeout=WAIT)
+    steps = inspect.signature(StableDiffusion.__call__).parameters["num_inference_steps"].default
+    page.wait_for_function(
+        f"() => /step {steps}/.test(document.querySelector('.sheet output').innerText)", timeout=WAIT
+    )
     page.keyboard.press("Escape")  # the keys are the slide's
     page.keyboard.press("Escape")  # the run is stopped
     page.wait_for_selector(".sheet .go:not(.stop)", timeout=2500)
