@@ -9,7 +9,7 @@ from test_access import open_slide
 from walk import looked, violations
 
 PROMPT = "a lighthouse by the sea at night, watercolor"
-WAIT = 120_000  # ms: a busy machine may take its time
+WAIT = 300_000  # ms: a busy machine may take its time
 
 
 def paint(page, prompt, steps=4):
