@@ -15,9 +15,10 @@ import papermill
 import pytest
 from PIL import Image
 
-from sdscope import figures
+from sdscope import StableDiffusion, figures
 from sdscope.figures.base import SCALE
 from sdscope.publish import check, manifest
+from sdscope.steps import usual
 from sdscope.trace import END, trace
 
 ROOT = Path(__file__).parents[1]
@@ -26,6 +27,7 @@ REPOSITORY = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["ur
 PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 NOTEBOOKS = {path.stem: nbformat.read(path, as_version=4) for path in PATHS}
 EXAMPLE = "painting depicting the sea, sunrise, ship"
+STEPS, GUIDANCE = (usual(StableDiffusion.__call__)[name] for name in ("num_inference_steps", "guidance_scale"))
 needs_build = pytest.mark.skipif(not (PUBLIC / "manifest.json").exists(), reason="run `make build` first")
 
 notebooks = pytest.mark.parametrize("name", NOTEBOOKS)
@@ -136,12 +138,17 @@ def test_papermill_can_change_the_parameters(name):
     path = str(ROOT / "notebooks" / f"{name}.ipynb")
     parameters = papermill.inspect_notebook(path)
     assert {k: v["default"] for k, v in parameters.items()} == {
-        "prompt": f'"{EXAMPLE}"', "negative_prompt": '""', "seed": "42", "steps": "25",
-        "guidance": "5.0", "size": "None", "model": '"postcard"',
+        "prompt": f'"{EXAMPLE}"', "negative_prompt": '""', "seed": "42", "steps": str(STEPS),
+        "guidance": str(GUIDANCE), "size": "None", "model": '"postcard"',
     }  # fmt: skip
     changed = papermill.execute_notebook(path, None, {"seed": 7}, prepare_only=True)
     tags = [cell.metadata.get("tags", []) for cell in changed.cells]
     assert tags.index(["injected-parameters"]) == tags.index(["parameters"]) + 1
+
+
+def test_the_tour_knows_what_is_taken_when_nothing_is_said():
+    assert f"num_inference_steps={STEPS}, guidance_scale={GUIDANCE}" in tagged("01_tour")["diffusers_call"]
+    assert f"{STEPS} steps and a guidance of {GUIDANCE:g} are" in prose("01_tour")
 
 
 def test_a_user_runs_a_notebook_from_a_shell(tmp_path):

@@ -10,9 +10,12 @@ import pytest
 import torch
 from conftest import load_both
 
-from sdscope import SdscopeError, StableDiffusion
+import sdscope
+from sdscope import SdscopeError, StableDiffusion, cli
 from sdscope.loading.checkpoint import find_model
+from sdscope.loading.tasks import TASKS
 from sdscope.scheduler import DDIM
+from sdscope.steps import usual
 
 PROMPT = "painting depicting the sea, sunrise, ship"
 
@@ -378,3 +381,12 @@ def test_threads_that_share_the_networks(tiny):
 
     with ThreadPoolExecutor(4) as pool:
         assert same(list(pool.map(paint, prompts)), expected)
+
+
+def test_the_usual_steps_and_guidance_are_the_same_everywhere():
+    """Of every task, of its loop alone, and from a shell"""
+    classes = [getattr(sdscope, name) for name in TASKS]
+    known = [usual(function) for cls in classes for function in (cls.__call__, cls.denoise)]
+    found = {(each["num_inference_steps"], each["guidance_scale"]) for each in known}
+    shell = usual(cli.generate)
+    assert found == {(shell["steps"], shell["guidance_scale"])}

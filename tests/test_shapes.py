@@ -167,7 +167,7 @@ WRONG = [
     (["."], "cannot read unet/config.json"),
     (["x" * 300], "no model 'xxx"),
     (["sd2", "--size", "500"], "the size must be a multiple of 8 pixels up to 16384, such as 512, not 500"),
-    (["postcard", "--size", "0"], "such as 128, not 0"),
+    (["postcard", "--size", "0"], f"such as {KNOWN['postcard'].size}, not 0"),
     (["sd2", "--size", "-64"], "the size must be a multiple of 8"),
     (["sd2", "--size", "1000000000000"], "up to 16384"),
     (["sd2", "--size", "large"], "--size"),

@@ -19,6 +19,7 @@ from sdscope import StableDiffusion
 from sdscope.loading.checkpoint import find_model, load_text
 from sdscope.loading.config import Config, read_config
 from sdscope.scheduler import DDIM
+from sdscope.steps import usual
 
 ROOT = Path(__file__).parents[1]
 HERE, PACKAGE = ROOT / "slides/python", ROOT / "src/sdscope"
@@ -27,8 +28,9 @@ WIDTH = 12  # of the embeddings
 INFO = dict(latent_channels=4, size=128, factor=8, scaling_factor=0.33, embedding_size=WIDTH, scheduler=SCHEDULE)
 INFO |= dict(tokens=dict(length=77, end=1033, pad=1033))
 PROMPT = "painting depicting the sea, sunrise, ship"
+USUAL = usual(StableDiffusion.__call__)
 SETTINGS = dict(prompt=PROMPT, negative_prompt="", height=None, width=None)
-SETTINGS |= dict(num_inference_steps=25, guidance_scale=5.0, seed=42)
+SETTINGS |= dict(num_inference_steps=USUAL["num_inference_steps"], guidance_scale=5.0, seed=42)
 WORST = {}  # of each region, beside the largest number
 
 
@@ -320,17 +322,18 @@ class Postcard(Networks):
 
 
 def painter():
-    """paint(changes, steps) -> the picture of the page's Python, with Postcard's networks"""
+    """paint(changes, steps, side) -> the picture of the page's Python, with Postcard's networks"""
     networks = Postcard()
     info = INFO | dict(
+        size=networks.pipe.size,
         embedding_size=networks.pipe.unet.config.cross_attention_dim,
         scaling_factor=networks.pipe.vae.config.scaling_factor,
     )
 
-    def paint(changes=(), steps=6):
+    def paint(changes=(), steps=6, side=128):
         given = made(changes)
         given.page.networks, given.page.info = networks, info
-        return pixels(perform(given, None, **SETTINGS | dict(num_inference_steps=steps)))
+        return pixels(perform(given, None, **SETTINGS | dict(num_inference_steps=steps, height=side, width=side)))
 
     return paint
 
@@ -481,14 +484,15 @@ def paint(text, times=3):
     assert (wrong.value.region, wrong.value.line) == (None, 3)
 
 
-def sheet(paint, columns=6, side=140):
+def sheet(paint, columns=6, side=204):
     """The picture as it was, and of every idea, with its name below"""
     changes = {"as it was": []} | {idea["name"]: [with_idea(idea)] for idea in IDEAS}
     page = Image.new("RGB", (columns * side, -(-len(changes) // columns) * (side + 22)), "white")
     for i, (name, change) in enumerate(changes.items()):
         x, y = i % columns * side + 6, i // columns * (side + 22) + 6
-        page.paste(Image.fromarray(paint(change, steps=25).astype("uint8")), (x, y))
-        ImageDraw.Draw(page).text((x, y + 130), name, fill="black")
+        picture = Image.fromarray(paint(change, USUAL["num_inference_steps"], None).astype("uint8"))
+        page.paste(picture.resize((side - 12, side - 12), Image.Resampling.LANCZOS), (x, y))
+        ImageDraw.Draw(page).text((x, y + side - 10), name, fill="black")
     return page
 
 

@@ -453,7 +453,7 @@ def test_every_stage_and_the_evaluation(tmp_path, tiny, monkeypatch):
     sheet = Image.open(tmp_path / "diffusion" / "sheet-000002.png")
     assert sheet.size == (4 * 132 - 4, 128)
     for model, stage, side in ("small", "diffusion", 128), ("model", "large", 256):
-        story, sheets = figures.childhood(tmp_path / model, side)
+        story, sheets = figures.childhood(tmp_path / model)
         assert story["vae"]["steps"] == 2 and story[stage]["sheets"] == [*sheets] == [0, 2]
         assert [picture.size for picture in sheets[2][:2]] == [(side, side)] * 2
         assert StableDiffusion.from_pretrained(tmp_path / model)("a ship", seed=1, num_inference_steps=1).size == (

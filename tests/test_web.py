@@ -166,7 +166,7 @@ def test_model_json(postcard, exported):
     for name, told in model["files"].items():
         contents = (folder / name).read_bytes()
         assert told == dict(bytes=len(contents), sha256=hashlib.sha256(contents).hexdigest())
-    assert (model["size"], model["factor"], model["latent_channels"]) == (128, 8, 4)
+    assert (model["size"], model["factor"], model["latent_channels"]) == (postcard.size, 8, 4)
     assert model["tokens"] == dict(length=77, end=postcard.tokenizer.eos_token_id, pad=postcard.tokenizer.pad_token_id)
     assert model["scheduler"] == postcard.scheduler.config
     assert model["prompts"] == PROMPTS

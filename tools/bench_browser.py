@@ -17,7 +17,7 @@ import engine
 import serve
 from sdscope.web import export_web
 
-PROMPT, SEED, STEPS, ROUNDS = "painting depicting the sea, sunrise, ship", 42, 25, 7
+ROUNDS = 7
 
 LOAD = """async () => {
     window.engine = openEngine()
@@ -29,7 +29,7 @@ PAINT = "async ([settings, extra]) => (await engine.paint({ ...settings, ...extr
 LAB = dict(attention=True, features=True, images=0.25)  # as slides/lab/run.ts asks
 
 
-def measure(pipe):
+def measure(pipe, prompt, seed, steps):
     """A title, a table, and what is to be said of it, as in bench.py"""
     with (
         tempfile.TemporaryDirectory() as site,
@@ -46,9 +46,9 @@ def measure(pipe):
         engine.ready(threads)
         again = threads.evaluate(LOAD)
         alone.evaluate(LOAD)
-        settings = dict(prompt=PROMPT, seed=SEED, steps=STEPS)
+        settings = dict(prompt=prompt, seed=seed, steps=steps)
         racers = {
-            "torch": lambda: seconds(lambda: pipe(PROMPT, seed=SEED, num_inference_steps=STEPS)),
+            "torch": lambda: seconds(lambda: pipe(prompt, seed=seed, num_inference_steps=steps)),
             "browser": lambda: threads.evaluate(PAINT, [settings, {}]),
             "browser, in the Lab": lambda: threads.evaluate(PAINT, [settings, LAB]),
             "browser, one thread": lambda: alone.evaluate(PAINT, [settings, {}]),

@@ -40,6 +40,7 @@ from PIL import Image
 
 import sdscope
 from sdscope.errors import SdscopeError
+from sdscope.steps import usual
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = Path(sdscope.__file__).parent
@@ -168,10 +169,12 @@ def span(lines: list[str], region: str, path: str) -> tuple[int, int]:
 
 watching = True  # the steps of a run are sent
 SETTINGS = {"num_inference_steps": "steps", "guidance_scale": "guidance", "height": "size"}  # as notebooks call them
+USUAL = usual(sdscope.StableDiffusion.__call__)
 ALONE = [  # what a cell of no notebook finds
     (
         "parameters",
-        'negative_prompt, seed, steps, guidance, size, model = "", 42, 25, 5.0, None, "postcard"; prompt = "a ship"',
+        f'prompt, negative_prompt, seed, steps = "a ship", "", 42, {USUAL["num_inference_steps"]}\n'
+        f'guidance, size, model = {USUAL["guidance_scale"]}, None, "postcard"',
     ),
     ("pipe", "from sdscope import StableDiffusion\n\npipe = StableDiffusion.from_pretrained(model)"),
 ]

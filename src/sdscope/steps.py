@@ -33,6 +33,12 @@ class Scheduler(Protocol):
     def scale_model_input(self, sample: Tensor, timestep: Tensor, /) -> Tensor: ...
 
 
+def usual(call: Callable[..., Any]) -> dict[str, Any]:
+    """What a function takes where nothing is said: of StableDiffusion.__call__ num_inference_steps and so on"""
+    every = inspect.signature(call).parameters.values()
+    return {each.name: each.default for each in every if each.default is not each.empty}
+
+
 def one_at_a_time(method: Callable[Concatenate[Any, P], Result]) -> Callable[Concatenate[Any, P], Result]:
     """The scheduler remembers how far a run is, the tokenizer how to cut: a second run would mix with it."""
     running: dict[int, object] = {}

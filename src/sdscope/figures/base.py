@@ -249,3 +249,8 @@ def coloured(values: ArrayLike, limit: float | None = None, cmap: Colormap = SIG
     limit = limit or np.abs(values).max() or 1.0
     scaled = values / limit if cmap is HEAT else 0.5 + values / (2 * limit)
     return to_image(cmap(scaled.clip(0, 1))[..., :3])
+
+
+def crowded(image: Image.Image, cell: float) -> bool:
+    """More values than `cell` CSS pixels can show as squares of two pixels and more."""
+    return image.width * 2 > cell * SCALE

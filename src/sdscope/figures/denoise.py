@@ -66,7 +66,7 @@ def evenly(steps: Sequence, n: int) -> list:
 @plot
 def strip(steps: list[Step], rgb: LatentRGB, decoded: list[Image.Image]) -> Board:
     """What there is at these steps: a row for each quantity, and one for the decoded pred_x0."""
-    margin, cell, gap = 134, 60, 5
+    margin, cell, gap = 134, 64, 4
     board = Board(margin + len(steps) * (cell + gap) - gap, 30 + 6 * (cell + gap))
     for x, s in enumerate(steps):
         left = margin + x * (cell + gap)

@@ -23,7 +23,7 @@ LANES = [(LATENTS, "o"), (UNCOND, "v"), (X0, "s"), (COND, "D"), (GUIDED, "^")]  
 def timetable(scheduler: DDIM, steps: int, pictures: dict[int, Image.Image]) -> Board:
     """alpha_prod_t over all times, the times that are visited, and the latents ({time: picture}) at some of them."""
     scheduler.set_timesteps(steps)
-    total, cell = scheduler.config.num_train_timesteps, 92
+    total, cell = scheduler.config.num_train_timesteps, 96
     board = Board(WIDTH, 226 + 40 + cell)
     axes = board.axes(66, 14, WIDTH - 86, 166)
     axes.plot(np.arange(total), scheduler.alphas_cumprod, color=X0)
@@ -100,7 +100,7 @@ def ddim_step(scheduler: DDIM, step: Step, rgb: LatentRGB) -> Board:
         "noise": "what is noise in it",
         "next latents": "both again, with less noise",
     }
-    cell, high, factor_width = 98, 132, 116
+    cell, high, factor_width = 96, 130, 116
     equations = ddim_terms(scheduler, step)
     board = Board(WIDTH, len(equations) * high)
     for j, ((name, total), *terms) in enumerate(equations):

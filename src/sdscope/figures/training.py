@@ -14,12 +14,13 @@ from .base import COND, GUIDED, LATENTS, MUTED, WIDTH, Board, plot
 COLUMNS, GAP = 4, 4  # of a sheet: pictures beside each other, and pixels between them
 
 
-def childhood(folder: Path, side: int) -> tuple[dict, dict[int, list[Image.Image]]]:
+def childhood(folder: Path) -> tuple[dict, dict[int, list[Image.Image]]]:
     """What a model folder knows of its training: (training.json, {step: the pictures painted after it})."""
     story = json.loads((folder / "training.json").read_text())
-    pitch = side + GAP
     with Image.open(folder / "childhood.webp") as file:
         tall = file.convert("RGB")
+    pitch = (tall.width + GAP) // COLUMNS
+    side = pitch - GAP
     steps, sheets = next(stage["sheets"] for stage in reversed(story.values()) if "sheets" in stage), {}
     high = tall.height // len(steps)
     for i, step in enumerate(steps):

@@ -12,7 +12,7 @@ from matplotlib.patheffects import withStroke
 from PIL import Image
 
 from ..trace import Step, Tokens, Trace
-from .base import COND, HEAT, INK, LATENTS, MUTED, NOISE, SCALE, WIDTH, Board, coloured, plot
+from .base import COND, HEAT, INK, LATENTS, MUTED, NOISE, WIDTH, Board, coloured, crowded, plot
 from .pictures import principal
 
 KINDS = {"resnets": LATENTS, "attentions": COND, "samplers": NOISE, "conv": INK}
@@ -104,11 +104,6 @@ def as_maps(value: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
 def liveliest(maps: torch.Tensor, n: int) -> torch.Tensor:
     """The n of the channels of (C, h, w) that vary most from place to place, in their order."""
     return maps.flatten(1).std(1).topk(n).indices.sort().values
-
-
-def crowded(image: Image.Image, cell: float) -> bool:
-    """More values than `cell` CSS pixels can show as squares of two pixels and more."""
-    return image.width * 2 > cell * SCALE
 
 
 @plot

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from ..trace import Trace
-from .base import HEAT, INK, LATENTS, MUTED, WIDTH, X0, Board, coloured, plot, to_image
+from .base import HEAT, INK, LATENTS, MUTED, WIDTH, X0, Board, coloured, crowded, plot, to_image
 from .pictures import principal
 
 
@@ -22,7 +22,7 @@ def decoder_stages(t: Trace, latents: Image.Image, image: Image.Image) -> Board:
     board = Board(WIDTH, 2 * high)
     for i, (name, picture, shape) in enumerate(stages):
         x, y = (i % columns) * (cell + gap), (i // columns) * high
-        board.picture(x, y + 2, cell, cell, picture, smooth=name == "conv_out")
+        board.picture(x, y + 2, cell, cell, picture, smooth=name == "conv_out" or crowded(picture, cell))
         board.text(x + cell / 2, y + cell + 15, name, ha="center", weight="bold")
         board.text(x + cell / 2, y + cell + 37, " × ".join(map(str, shape)), color=MUTED, ha="center")
         if (i + 1) % columns:
@@ -34,13 +34,13 @@ def decoder_stages(t: Trace, latents: Image.Image, image: Image.Image) -> Board:
 def roundtrip(before: Image.Image, latents: Image.Image, after: Image.Image) -> Board:
     """A picture through the encoder and the decoder, and what was lost, made stronger."""
     times = 4
-    cell, gap = 192, 38  # 192 x SCALE is three times 128: every pixel of Postcard stays a square
+    cell, gap = 192, 38
     board = Board(WIDTH, cell + 36)
     lost = np.abs(np.asarray(before, dtype="float64") - np.asarray(after, dtype="float64")) / 255
     shown = [(before, "picture", INK), (latents, "latents", LATENTS), (after, "decoded again", X0)]
     shown += [(to_image(lost * times), f"difference × {times}", MUTED)]
     for i, (image, label, colour) in enumerate(shown):
-        board.picture(i * (cell + gap), 0, cell, cell, image, smooth=False)
+        board.picture(i * (cell + gap), 0, cell, cell, image, smooth=image is not latents)
         board.text(i * (cell + gap) + cell / 2, cell + 19, label, 16, colour, ha="center")
     return board
 

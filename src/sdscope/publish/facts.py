@@ -14,14 +14,17 @@ from ..loading.checkpoint import find_model
 from ..loading.config import read_config
 from ..loading.models import KNOWN
 from ..loading.settings import factor
+from ..pipeline import StableDiffusion
 from ..shapes import build, shapes, total
+from ..steps import usual
 
 FOUR = ("pipeline", "unet", "vae", "scheduler")  # what the deck reads
 PARTS = ("unet", "vae", "text_encoder")
 
 
 def facts() -> dict:
-    """{"postcard.unet.parameters": 5..., ...}: parameters, megabytes, shapes, multiply-adds, line counts."""
+    """{"postcard.unet.parameters": 5..., ...}: parameters, megabytes, shapes, multiply-adds, line counts;
+    and what a call takes when nothing is said: steps, guidance."""
     found: dict = {}
     for name in "postcard", "sd15", "sd2":
         found |= model_facts(name)
@@ -35,15 +38,17 @@ def facts() -> dict:
         found[f"lines.{name}"], found[f"code_lines.{name}"] = len(source.splitlines()), code_lines(source)
     for kind in "lines", "code_lines":
         found[f"{kind}.four"] = sum(found[f"{kind}.{name}"] for name in FOUR)
-    return found | marks(folder) | diffusers_facts()
+    call = usual(StableDiffusion.__call__)
+    found |= {"steps": call["num_inference_steps"], "guidance": call["guidance_scale"]}
+    return found | marks(folder, found["guidance"]) | diffusers_facts()
 
 
-def marks(folder: Path) -> dict:
-    """In how many percent of Postcard's pictures, at the usual guidance, the judge read what was asked for:
+def marks(folder: Path, guidance: float) -> dict:
+    """In how many percent of Postcard's pictures, at this guidance, the judge read what was asked for:
     postcard.right.place, ..."""
     evaluation = json.loads((folder / "evaluation.json").read_text())
-    usual = next(row for row in evaluation["guidance"] if row["scale"] == 5)
-    return {f"postcard.right.{name}": round(100 * part) for name, (part, *_) in usual["accuracy"].items()}
+    row = next(row for row in evaluation["guidance"] if row["scale"] == guidance)
+    return {f"postcard.right.{name}": round(100 * part) for name, (part, *_) in row["accuracy"].items()}
 
 
 def model_facts(name: str) -> dict:

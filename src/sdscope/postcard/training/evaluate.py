@@ -17,6 +17,7 @@ from ...loading.checkpoint import find_model
 from ...loading.weights import weights_sha256
 from ...pipeline import StableDiffusion
 from ...pixels import psnr, to_bytes, to_tensor
+from ...steps import usual
 from ..world.captions import prompt
 from ..world.paint import paint
 from ..world.scene import STYLES, Scene
@@ -25,7 +26,7 @@ from .judge import Judge, trained_judge, verdict
 from .sheets import PROMPTS
 
 GUIDANCE = (1.0, 2.0, 3.0, 5.0, 7.5, 10.0)
-STEPS, FEWER = 25, (5, 10, 15)
+STEPS, FEWER = usual(StableDiffusion.__call__)["num_inference_steps"], (5, 10, 15)
 
 
 def evaluate(folder: Path, model: str, out: Path, count: int = 500, prompts: int = 12, seeds: int = 8, progress=None):
