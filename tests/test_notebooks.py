@@ -161,7 +161,7 @@ def test_a_user_runs_a_notebook_from_a_shell(tmp_path):
 
     entries = manifest.read(tmp_path / "public")
     assert set(entries) == set(saved("04_denoise")) == {path.name for path in (tmp_path / "public/figures").iterdir()}
-    words = entries["attention_words.png"]
+    words = entries["attention_words.webp"]
     assert (words["prompt"], words["steps"]) == ("a castle in the snow, night", 20)
     assert "castle" in words["alt"] and "snow" in words["alt"]
     outputs = [out for cell in nbformat.read(tmp_path / "out.ipynb", 4).cells for out in cell.get("outputs", [])]
@@ -179,7 +179,7 @@ def test_attention_to_prompts_that_are_not_plain_words(tiny, prompt, labels):
     for tag in ("attention", "attention_words", "attention_steps", "attention_movie", "attention_sheet"):
         exec(tagged("04_denoise")[tag], known)
     assert len(drawn) == 4 and drawn["attention_sheet.webp"].about["rows"] == labels
-    assert {text.get_text() for text in drawn["attention_words.png"].figure.texts} == {"picture", *labels}
+    assert {text.get_text() for text in drawn["attention_words.webp"].figure.texts} == {"picture", *labels}
 
 
 @notebooks

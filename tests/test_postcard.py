@@ -10,6 +10,7 @@ from transformers import CLIPTokenizer
 
 from sdscope import SdscopeError
 from sdscope.postcard.training.data import held_out_scenes
+from sdscope.postcard.training.diffusion import LARGE, SIZES
 from sdscope.postcard.training.tokenizer import train_tokenizer
 from sdscope.postcard.world import captions as words
 from sdscope.postcard.world.captions import (
@@ -48,7 +49,7 @@ PAIR = replace(SHIP, things=(Thing("house", "red", 1, "left"), Thing("ship", "bl
 # ---------------------------------------------------------------------------- the painter
 
 
-@pytest.mark.parametrize("size", [(128, 128), (192, 128), (224, 128), (128, 192), (256, 256)])
+@pytest.mark.parametrize("size", [*SIZES, *LARGE])
 def test_a_scene_is_painted_the_same_every_time(size):
     for seed in range(3):
         assert Scene.random(seed) == Scene.random(seed)

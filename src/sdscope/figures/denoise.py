@@ -50,7 +50,7 @@ def latents_movie(t: Trace, rgb: LatentRGB) -> Animation:
 
 def decoded_movie(images: list[Image.Image], t: Trace) -> Animation:
     """`images`: the decoded latents, one for each entry of `all_latents`."""
-    return movie(images, times(t))
+    return movie(images, times(t), quality=30)
 
 
 def x0_movie(images: list[Image.Image], t: Trace) -> Animation:
@@ -87,7 +87,7 @@ def panels(rows: list[dict], captions: list[str]) -> Animation:
     size, gap = 128, 12
     columns, high = max(map(len, rows)), size + 30
     width, frames = columns * (size + gap) - gap, []
-    for i in evenly(range(len(captions)), 20):  # several pictures a frame: more frames would make large files
+    for i in evenly(range(len(captions)), 16):  # several pictures a frame: more frames would make large files
         board = Board(width, len(rows) * high + 26)
         board.text(width / 2, len(rows) * high + 10, captions[i], color=MUTED, ha="center")
         for y, row in enumerate(rows):
@@ -103,7 +103,7 @@ def panels(rows: list[dict], captions: list[str]) -> Animation:
                 )
                 frame.paste(picture, (x * (size + gap) * SCALE, (y * high + 26) * SCALE))
         frames.append(frame)
-    return Animation(frames, quality=30)
+    return Animation(frames, quality=25)
 
 
 def predictions(t: Trace, rgb: LatentRGB, decoded: dict[str, list[Image.Image]]) -> Animation:

@@ -118,7 +118,7 @@ def side_by_side(images: Sequence[Image.Image]) -> Image.Image:
 
 
 def movie(
-    images: Iterable[Image.Image], captions: Iterable[str], size: int = 224, smooth: bool = True, **options: Any
+    images: Iterable[Image.Image], captions: Iterable[str], size: int = 192, smooth: bool = True, **options: Any
 ) -> Animation:
     """An animation of equally large pictures, each with its caption below. Squares are kept without loss."""
     frames = []

@@ -40,7 +40,7 @@ class Sheet(Shown):
     def render(self, suffix: str) -> bytes:
         if suffix != ".webp":
             raise ValueError(f"a sheet is saved as .webp, not {suffix}")
-        return to_bytes(np.asarray(self.image), suffix, lossless=self.lossless, quality=82, method=4)
+        return to_bytes(np.asarray(self.image), suffix, lossless=self.lossless, quality=75, method=4)
 
 
 class Data(Shown):
