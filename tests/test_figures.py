@@ -104,6 +104,8 @@ def every_figure(pipe, t, image, rgb):
         "hundred": figures.hundred([image] * 100, image),
         "decoder_stages": figures.decoder_stages(t, rgb(t.latents[0]), image),
         "roundtrip": figures.roundtrip(image, rgb(t.latents[0]), image),
+        "two_paths": figures.two_paths(pipe.scheduler.alphas_cumprod[[900, 500, 1]], [(0.5, small[0], small[0])] * 4),
+        "mixtures": figures.mixtures({"DDIM": [1, 0, 0], "other": [2, -1, 0.001, 5]}, ["now", "before", "and before"]),
         "picture": figures.Picture(image, 4),
     }  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""DDPM, DDIM and a faster one as one formula with two numbers.
+"""DDPM, DDIM and an accelerated one as one formula with two numbers.
 
 Permenter and Yuan, "Interpreting and Improving Diffusion Models from an Optimization Perspective",
 arXiv:2306.04848, appendix A. Latents are x_0 + sigma * noise there: the picture keeps its strength.

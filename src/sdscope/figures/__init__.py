@@ -31,6 +31,7 @@ from .scheduler import (
     trials,
 )
 from .sheets import Data, Sheet
+from .since import mixtures, two_paths
 from .text import cut_off, embedding, equations, last_tokens, similarity, token_examples, token_strip
 from .training import childhood, growth, price, scores
 from .unet import features, line_by_line, places, skips, unet_ledger
