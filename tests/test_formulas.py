@@ -130,6 +130,37 @@ def ddpm_mean(n):
     close(after - ddpm._get_variance(T).sqrt() * noise, mean)
 
 
+@formula(r"x \;-\; (\sigma - \sigma_{\text{down}})\,\bar\epsilon \;+\; \sigma_{\text{up}}\,z")
+def one_step_for_all(n):
+    """A step of TwoNumbers after one before it, by the two formulas of the slide: of this and of what is in it"""
+    two_numbers(n, gamma=2.0, mu=0.5)
+
+
+@formula(
+    r"\bar\epsilon = \gamma\,\epsilon + (1 - \gamma)\,\epsilon_{\text{before}}"
+    r" \qquad \sigma' = \sigma^{\mu}\,\sigma_{\text{down}}^{1 - \mu}"
+)
+def what_is_in_it(n):
+    two_numbers(n, gamma=1.4, mu=0.2)
+
+
+def two_numbers(n, gamma, mu):
+    from sdscope.samplers import TwoNumbers
+
+    ours, before = TwoNumbers({"prediction_type": "epsilon"}, gamma, mu), n.eps.flip(-1)
+    ours.set_timesteps(25)
+    sigma, sigma_next = (((1 - a) / a) ** 0.5 for a in (n.a, ours.alphas_cumprod[T - 40].double()))
+    ours.step(before, torch.tensor(T + 40), n.x0)
+    x = n.x0 + sigma * n.eps
+    after = ours.step(n.eps, torch.tensor(T), n.a.sqrt() * x, [torch.Generator().manual_seed(1)]).prev_sample
+
+    down = (sigma_next / sigma**mu) ** (1 / (1 - mu))
+    close(sigma**mu * down ** (1 - mu), sigma_next)
+    up, mean = (sigma_next**2 - down**2) ** 0.5, gamma * n.eps + (1 - gamma) * before
+    z = torch.randn(x.shape, generator=torch.Generator().manual_seed(1), dtype=x.dtype)
+    close(after / ours.alphas_cumprod[T - 40].sqrt(), x - (sigma - down) * mean + up * z)
+
+
 def test_the_losses(numbers):
     """The loss that Postcard learned by, of v, is the one on the slide, of the noise, divided by alpha bar"""
     from sdscope.postcard.training.diffusion import DiffusionLoss
