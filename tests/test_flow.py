@@ -1,5 +1,6 @@
 """The flow's sampler gives diffusers' numbers, and Postcard, asked for velocities, the latents of DDIM."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,13 @@ def test_equals_diffusers(steps, shift, dtype):
         sample, velocity = torch.randn(2, 2, 4, 8, 8, generator=generator).to(dtype)
         after = ours.step(velocity, t, sample).prev_sample
         assert after.dtype == dtype and torch.equal(after, theirs.step(velocity, t, sample).prev_sample)
+
+
+def test_the_shift_of_flux_is_a_power_of_e():
+    """There it depends on the size of the picture, and mu is what its pipeline works out"""
+    theirs, t = FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True), torch.linspace(0.01, 1, 100)
+    for mu in (0.5, 0.8, 1.15):
+        torch.testing.assert_close(FlowEuler(math.exp(mu)).shifted(t), theirs.time_shift(mu, 1.0, t))
 
 
 def test_the_path_is_a_straight_line():

@@ -36,7 +36,7 @@ class FlowEuler:
         self.sigmas = torch.cat([times, torch.zeros(1)])
 
     def shifted(self, t):
-        """Stays longer where there is more noise, as large pictures need (arXiv:2403.03206, equation 23)."""
+        """Stays longer where there is more noise, for large pictures (arXiv:2403.03206, equation 23). FLUX: e^mu."""
         shift = self.config.shift
         return shift * t / (1 + (shift - 1) * t)
 
