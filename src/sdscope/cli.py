@@ -64,7 +64,9 @@ def generate(
     given = {"image": image and opened(image), "mask_image": mask and opened(mask), "strength": strength}
     if not image or mask:  # else the picture says how large
         given |= {"height": height, "width": width}
-    from . import ImageToImage, Inpaint, StableDiffusion  # not above: torch takes seconds to import
+    from .image_to_image import ImageToImage  # not above: torch takes seconds to import
+    from .inpaint import Inpaint
+    from .pipeline import StableDiffusion
 
     def progress(step):
         of = "" if image else f" of {steps}"  # of a picture's steps a part is taken
