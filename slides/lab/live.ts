@@ -1,12 +1,16 @@
 // Experiments in the chapters, painted in this page when somebody asks: pictures by name, one after the other.
+// They are painted in one window of a talk and seen in all.
 import { onUnmounted, reactive, ref, watch } from 'vue'
 import { useIsSlideActive } from '@slidev/client'
 import type { Engine, Run, Settings } from '../engine/engine'
 import { USUAL } from '../engine/types'
 import { status, useEngine } from './engine'
+import { useShared } from './windows'
 
 export { USUAL }
 export const example = { prompt: 'painting depicting the sea, sunrise, ship', seed: 42 }
+
+type News = { begin: true } | { says: string } | { name: string, picture: ImageData }
 
 /** paint({ name: settings or how to make them }): pictures[name], and with `images` pictures['name 1'], … after some steps. */
 export function useLive() {
@@ -16,43 +20,57 @@ export function useLive() {
   let current: Run | null = null
   let turn = 0
 
+  const tell = useShared<News>('live', (news) => {
+    if ('begin' in news)
+      cancel() // also what this window paints, when the other begins
+    else if ('says' in news)
+      says.value = news.says
+    else
+      pictures[news.name] = news.picture
+  })
+  const say = (says: string) => tell({ says })
+
   async function paint(wanted: Record<string, Settings | ((engine: Engine) => Promise<Settings>)>) {
-    const mine = ++turn
-    current?.cancel()
-    says.value = 'Loading the model …'
+    tell({ begin: true })
+    const mine = turn
+    say('Loading the model …')
     try {
       const engine = await useEngine()
       for (const [name, settings] of Object.entries(wanted)) {
-        if (mine !== turn) return
         const asked = typeof settings === 'function' ? await settings(engine) : settings
+        if (mine !== turn) return
         const steps = asked.steps ?? USUAL.steps
         current = engine.paint(asked, {
           onStep({ i, image }) {
             if (mine !== turn) return
-            says.value = `${name}: step ${i + 1} of ${steps}`
-            if (image) pictures[`${name} ${i + 1}`] = image
+            say(`${name}: step ${i + 1} of ${steps}`)
+            if (image) tell({ name: `${name} ${i + 1}`, picture: image })
           },
         })
         const result = await current.finished
         if (!result) return
-        pictures[name] = result.image
+        tell({ name, picture: result.image })
       }
-      says.value = 'Painted in this page.'
+      say('Painted in this page.')
     }
     catch (error: any) {
-      if (mine === turn) says.value = error.message
+      if (mine === turn) say(error.message)
     }
   }
 
-  function stop() {
+  function cancel() {
     turn++
     current?.cancel()
     current = null
+  }
+
+  function stop() {
+    cancel()
     if (!says.value.startsWith('Painted')) says.value = ''
   }
   watch(active, on => on || stop())
   onUnmounted(stop)
-  watch(() => status.bytes, bytes => status.phase === 'loading' && says.value && (says.value = `Loading the model: ${(bytes / 1e6).toFixed(0)} of ${(status.total / 1e6).toFixed(0)} MB`))
+  watch(() => status.bytes, bytes => status.phase === 'loading' && says.value && say(`Loading the model: ${(bytes / 1e6).toFixed(0)} of ${(status.total / 1e6).toFixed(0)} MB`))
 
   return { pictures, says, paint, stop }
 }

@@ -75,11 +75,8 @@ export function cancel() {
   current = null
 }
 
-/** The reader looks at another step, and so does the audience. */
-export const look = (at: number) => tell({ at })
-
 type News = { begin: LabSettings } | { tokens: Tokens } | { embeddings: Tensor } | { step: Step, secondsLeft: number } | { image: ImageData, of: number }
-  | { result: Result } | { message: string } | { cancelled: true } | { at: number }
+  | { result: Result } | { message: string } | { cancelled: true }
 
 function apply(news: News) {
   if ('begin' in news)

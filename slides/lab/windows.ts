@@ -1,5 +1,7 @@
 // On stage two windows show the deck, the presenter's and the audience's: what is done in one is seen in the other.
 // Two tabs of a reader are nobody's stage, so one of the two must be the presenter's.
+import { computed, onUnmounted, ref } from 'vue'
+import { useSlideContext } from '@slidev/client'
 import { scope } from '../scope'
 
 const isPresenter = () => /\/presenter\//.test(location.hash)
@@ -11,8 +13,23 @@ export function shared<News>(name: string, apply: (news: News) => void) {
     if (fromPresenter || isPresenter())
       apply(news)
   })
-  return (news: News) => {
+  const tell = (news: News) => {
     apply(news)
     channel?.postMessage({ news, fromPresenter: isPresenter() })
   }
+  return Object.assign(tell, { close: () => channel?.close() })
+}
+
+/** The same for a part of a slide, as long as it is there; other slides may have such a part, too. */
+export function useShared<News>(name: string, apply: (news: News) => void) {
+  const tell = shared(`${name} of slide ${useSlideContext().$page.value}`, apply)
+  onUnmounted(tell.close)
+  return tell
+}
+
+/** A ref that the windows have in common: what is chosen, typed, pointed at. */
+export function useSharedRef<Value>(name: string, value: Value) {
+  const own = ref<Value>(value)
+  const tell = useShared<Value>(name, news => (own.value = news as typeof own.value))
+  return computed({ get: () => own.value as Value, set: tell })
 }

@@ -190,3 +190,57 @@ def test_experiments_run_in_the_chapters(deck, component, button, picture):
     deck.page.wait_for_selector(f"#slide-content {picture}", timeout=WAIT)
     deck.page.wait_for_selector("#slide-content .live:has-text('Painted in this page')", timeout=WAIT)
     assert looked(deck.page) == [] and violations(deck.page) == [] and deck.take_problems() == []
+
+
+def windows(deck, component):
+    """The presenter's and the audience's, on the slide of this component"""
+    open_slide(deck, component)
+    at = deck.page.evaluate("location.hash").split("?")[0]
+    presenter, audience = deck.page.context.new_page(), deck.page.context.new_page()
+    presenter.goto(f"{deck.address}{at.replace('#/', '#/presenter/')}")
+    audience.goto(f"{deck.address}{at}")
+    for window in (audience, presenter):
+        window.wait_for_selector("#slide-content .slidev-layout >> visible=true")
+    presenter.bring_to_front()
+    return presenter, audience
+
+
+SHOWN = """selector => {
+    const found = [...document.querySelectorAll(`#slide-content ${selector}`)].find(e => e.checkVisibility())
+    return found?.value || found?.innerText
+}"""
+
+
+@pytest.mark.parametrize(
+    "component, act, seen",
+    [
+        ("GuidanceSlider", [(".stepper input", "press", "ArrowRight")], ".stepper output"),
+        ("GuidanceSlider", [(".own input", "fill", "a red boat")], ".own input"),
+        ("SchedulerRace", [(".stepper input", "press", "ArrowRight")], ".stepper output"),
+        ("WithoutScheduler", [(".stepper input", "press", "ArrowRight")], ".stepper output"),
+        ("PromptWalk", [(".ends input", "fill", "a red boat")], ".ends input"),
+        ("WordAttention", [(".words button", "click")], ".words [aria-checked=true]"),
+        ("WordAttention", [(".thumbs button", "click")], ".stepper output"),
+        ("TokenStrip", [(".choose button >> nth=1", "click"), (".strip li", "hover")], ".told"),
+        ("ShapeLedger", [(".models button >> nth=1", "click"), (".ledger rect", "hover")], ".told"),
+        ("Lab", [(".tabs [role=radio] >> nth=2", "click")], ".tabs [aria-checked=true]"),
+    ],
+)
+def test_what_the_speaker_does_is_seen_in_the_other_window(deck, component, act, seen):
+    presenter, audience = windows(deck, component)
+    before = audience.evaluate(SHOWN, seen)
+    for selector, does, *what in act:
+        getattr(presenter.locator(f"#slide-content {selector} >> visible=true").first, does)(*what)
+    now = presenter.evaluate(SHOWN, seen)
+    assert now != before
+    audience.wait_for_function(f"([selector, text]) => ({SHOWN})(selector) === text", arg=[seen, now])
+    assert deck.take_problems() == []
+
+
+def test_what_the_speaker_paints_is_seen_in_the_other_window_and_painted_once(deck):
+    presenter, audience = windows(deck, "GuidanceSlider")
+    presenter.get_by_role("button", name="Paint it here").first.click()
+    audience.wait_for_selector("#slide-content .live:has-text('Painted in this page')", timeout=WAIT)
+    assert pixels(audience, ".guidance canvas") == pixels(presenter, ".guidance canvas")
+    names = audience.evaluate("performance.getEntriesByType('resource').map(entry => entry.name)")
+    assert [name for name in names if name.endswith((".onnx", ".wasm"))] == []
