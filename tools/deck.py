@@ -80,9 +80,9 @@ class Deck:
 
 
 @contextmanager
-def open_deck(folder, prefix="/", scale=1, reduced_motion="reduce"):
+def open_deck(folder, prefix="/", scale=1, reduced_motion="reduce", live=None):
     """Serves `folder` under `prefix` at a free port and opens a browser of the canvas' size on it."""
-    with serve.serving(folder, prefix) as address, sync_playwright() as playwright:
+    with serve.serving(folder, prefix, live=live) as address, sync_playwright() as playwright:
         chromium = browser.launch(playwright)
         context = chromium.new_context(
             viewport={"width": WIDTH, "height": HEIGHT}, device_scale_factor=scale, reduced_motion=reduced_motion

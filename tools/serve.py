@@ -86,9 +86,10 @@ def make_server(folder, port=0, prefix="/", headers=ISOLATION):
 
 
 @contextmanager
-def serving(folder, prefix="/", headers=ISOLATION):
+def serving(folder, prefix="/", headers=ISOLATION, live=None):
     """`folder` at a free port, as long as the block lasts; -> its address"""
     server = make_server(folder, prefix=prefix, headers=headers)
+    server.live = live
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         yield f"http://localhost:{server.server_port}{prefix}"

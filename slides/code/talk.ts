@@ -54,9 +54,9 @@ export const isInPage = (block: Block) => /^(?:pipeline|scheduler)\.py#(?!from_p
 const ELSEWHERE = /^(?:pipeline|unet|vae|postcard\/training\/diffusion)\.py#/
 export const isChangeable = (block: Block) => isInPage(block) || (isOnMachine() && (isCell(block) || (ELSEWHERE.test(block) && block in __REGIONS__)))
 
-/** A slide has this block. */
+/** A slide has this block, which can be changed. */
 export function offer(no: number, block: Block) {
-  if (isChangeable(block) && !blocks[no]?.includes(block))
+  if (!blocks[no]?.includes(block))
     blocks[no] = [...(blocks[no] ?? []), block]
 }
 

@@ -39,10 +39,10 @@ def changed(*pairs):
     return text
 
 
-def go_to_the_loop(deck):
+def go_to(deck, title):
     next(deck.walk())
     titles = deck.nav("slides.map(slide => slide.meta.slide.title)")
-    no = titles.index("The loop") + 1
+    no = titles.index(title) + 1
     next(deck.walk([no]))
     return no
 
@@ -75,7 +75,7 @@ def run(page, text):
 def talk():
     """(a deck on the slide of the loop, its number); tests open the editor, change, run and close again"""
     with open_built() as deck:
-        yield deck, go_to_the_loop(deck)
+        yield deck, go_to(deck, "The loop")
 
 
 @pytest.fixture
@@ -185,6 +185,15 @@ def test_stop(loop):
     assert page.inner_text(".sheet .seen .says >> nth=0") == "Stopped."
     page.keyboard.press("e")
     assert run(page, changed(TWO_STEPS)).startswith("Painted in ")  # and the next one runs
+    write(page, changed(("return latents", "while True: pass")))
+    page.keyboard.press("Control+Enter")
+    page.wait_for_selector(".sheet .stop")
+    page.keyboard.press("Escape")
+    page.keyboard.press("ArrowRight")  # who leaves the slide stops it, too
+    page.keyboard.press("ArrowLeft")
+    loop.settle(loop.nav("currentSlideNo"), 0)
+    page.keyboard.press("e")
+    page.wait_for_selector(".sheet .seen .says:has-text('Stopped.')", timeout=2500)
 
 
 def test_an_idea_is_one_click_and_says_what_to_look_for(loop):

@@ -5,7 +5,8 @@ import re
 import pytest
 
 from deck import open_deck
-from walk import ROOT, open_built
+from test_code import DENOISE, TWO_STEPS, changed, go_to, open_editor, run, written
+from walk import ROOT, open_built, violations
 
 # Slidev fetches the other slides when there is nothing else to do.
 KEPT = """async address => {
@@ -33,6 +34,37 @@ def test_a_second_visit_needs_no_network():
         page.goto("about:blank")
         page.goto(f"{deck.address}#/lab?prompt=a+blue+boat&steps=2")
         page.wait_for_selector(".lab .save", timeout=120_000)
+
+
+def test_code_that_has_run_once_runs_without_a_network():
+    with open_built() as deck:
+        page = deck.page
+        next(deck.walk())
+        page.wait_for_function("navigator.serviceWorker.controller !== null")  # what comes from now on is kept
+        for offline in (False, True):
+            page.context.set_offline(offline)
+            page.goto("about:blank")
+            go_to(deck, "The loop")
+            open_editor(page)
+            assert run(page, changed(TWO_STEPS)).startswith("Painted in ")
+
+
+def test_an_editor_that_cannot_be_fetched():
+    with open_built() as deck:
+        page, no = deck.page, go_to(deck, "The loop")
+        page.context.set_offline(True)
+        page.keyboard.press("e")
+        told = page.get_by_role("alert").inner_text()
+        assert told == "The editor could not be fetched: is there a network? Then load the page again."
+        assert violations(page) == []
+        page.keyboard.press("ArrowRight")
+        deck.settle(no, 1)
+        assert page.get_by_role("alert").count() == 0
+        page.context.set_offline(False)
+        page.reload()
+        deck.settle(no, 1)
+        open_editor(page)
+        assert written(page).strip() == DENOISE.strip()
 
 
 @pytest.fixture
