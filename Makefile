@@ -11,7 +11,7 @@
 # make contact-sheet  all slides on one sheet, .build/contact-sheet.png
 # make looks          the slides as they should look, for the tests (look at them first)
 # make ideas          what the ideas for changes of the code paint, docs/ideas.webp
-# make recording      the Lab at work, docs/lab.webp
+# make recording      the Lab and live code at work, docs/lab.webp and docs/code.webp
 # make sources        where everything on the slides comes from, .build/sources.md
 # make clean          removes what was made; .venv/ and node_modules/ stay
 #
