@@ -189,7 +189,8 @@ export async function run(block: Block, code: string) {
   }
   catch (error) {
     const { kind, message, region: where, line } = error as Failure
-    const failure = kind === 'stopped' ? null : { message, line: where === region ? line : undefined }
+    const isHere = where === (isCell(block) ? undefined : region)
+    const failure = kind === 'stopped' ? null : { message, line: isHere ? line : undefined }
     if (mine === turn) // else the next run is on its way
       tell({ trial: block, set: { going: false, says: kind === 'stopped' ? 'Stopped.' : '', failure } })
   }
