@@ -30,7 +30,7 @@ def test_cells_have_a_button_where_torch_is_behind_the_deck():
         cells = [slide for slide in slides if re.search(r"^<<< @/embed/\S+\.py", slide, re.M)]
         for title in [re.search(r"^# (.*)", slide, re.M)[1] for slide in cells]:
             go_to(deck, title)
-            assert page.locator("#slide-content .change-it.cells >> visible=true").count() == 1, title
+            page.wait_for_selector("#slide-content .change-it.cells >> visible=true")
             assert looked(page) == [], title
 
 
