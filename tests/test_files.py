@@ -255,6 +255,8 @@ COMMANDS = {
     },
 }
 
+READ = {"generate image", "generate mask"}  # nothing is written there: tests/test_cli.py
+
 
 def places():
     """Of every command, the arguments that are paths"""
@@ -266,7 +268,7 @@ def places():
 
 
 def test_every_place_is_tried():
-    assert set(places()) == set(COMMANDS)
+    assert set(places()) - READ == set(COMMANDS)
 
 
 @pytest.fixture
