@@ -244,6 +244,7 @@ def test_killed_between_the_old_and_the_new(tmp_path):
 # its words, then the option that the place is given to: a folder of the user's
 COMMANDS = {
     "generate output": "generate x --model {tiny} --steps 1 -o",
+    "dreambooth output": "dreambooth pictures x --model {tiny} --steps 1 -o",
     "export-web output": "export-web --model {tiny} -o",
     "figures out": "figures --out",
     "check out": "check --out",
@@ -255,7 +256,7 @@ COMMANDS = {
     },
 }
 
-READ = {"generate image", "generate mask"}  # nothing is written there: tests/test_cli.py
+READ = {"generate image", "generate mask", "dreambooth pictures"}  # nothing is written there
 
 
 def places():

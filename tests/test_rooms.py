@@ -20,7 +20,7 @@ FLOORS = [
     {"scheduler", "vae"},
     {"flow", "pipeline", "preprocess", "samplers", "shapes"},
     {"image_to_image", "inpaint", "depth_to_image", "upscale", "lora"},
-    {"trace"},
+    {"dreambooth", "trace"},
     {"figures"},
     {"publish"},
 ]

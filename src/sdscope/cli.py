@@ -90,6 +90,53 @@ def generate(
 
 
 @app.command()
+def dreambooth(
+    pictures: Annotated[Path, typer.Argument(help="A folder with pictures of one thing, three to ten.")],
+    prompt: Annotated[
+        str,
+        typer.Argument(help='What they show and a rare word: "a zwx snowman". Better: for a.png a text in a.txt.'),
+    ],
+    output: Annotated[Path, Option("--output", "-o", help="Where to: a .safetensors.")],
+    class_prompt: Annotated[
+        list[str] | None, Option(help="What is to be painted as before; may be given several times.")
+    ] = None,
+    steps: Annotated[int, Option(help="How long to learn.")] = 300,
+    seed: Annotated[int, Option(help="Same seed, same LoRA.")] = 0,
+    model: Annotated[str, Option(help="A short name, a folder, or a hub id.")] = "postcard",
+    offline: Annotated[bool, Option("--offline", help="Never use the network.")] = False,
+):
+    """Teach a model one thing from a few pictures of it: a LoRA, which diffusers opens, too."""
+    if output.suffix != ".safetensors":
+        raise SdscopeError(f"cannot write {output}: the name must end in .safetensors")
+    files.check(output)
+    shown, captions = read_pictures(pictures, prompt)
+    from .dreambooth import learn  # not above: torch takes seconds to import
+    from .pipeline import StableDiffusion
+
+    pipe = StableDiffusion.from_pretrained(model, offline=offline)
+    learn(pipe, shown, captions, output, class_prompt, steps, seed, progress_bar)
+    print(output)
+
+
+def read_pictures(folder, prompt):
+    """All pictures in a folder, by name, and for each the text beside it, or else the prompt"""
+    names = sorted(path for path in folder.glob("*") if path.is_file() and not path.name.startswith("."))
+    names = [path for path in names if path.suffix != ".txt"]
+    if not names:
+        raise SdscopeError(f"no pictures in {folder}: give a folder with some of one thing, three to ten")
+    texts = [path.with_suffix(".txt") for path in names]
+    return [opened(path) for path in names], [read(text) if text.is_file() else prompt for text in texts]
+
+
+def read(path):
+    """The text in a file"""
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, ValueError) as error:
+        raise SdscopeError(f"cannot read {path}: it must be text in UTF-8") from error
+
+
+@app.command()
 def shapes(
     model: Annotated[str, typer.Argument(help="A short name, such as sd2 or sd15, a folder, or a hub id.")],
     size: Annotated[int | None, Option(help="In pixels. Default: the model's own.")] = None,

@@ -1,0 +1,136 @@
+"""DreamBooth: from a few pictures of one thing, and a word that means nothing yet, a model learns to paint that thing.
+
+    pipe = StableDiffusion.from_pretrained("postcard")
+    learn(pipe, pictures, captions, "snowman.safetensors", class_prompts=["painting of a house", "the sea, sunset"])
+    pipe("oil painting of a zwx snowman in the desert, night")
+
+Ruiz et al., arXiv:2208.12242. From the pictures alone, all that the model paints would come to look like them; so it
+also learns what itself had painted before for other prompts, the class_prompts (equation 2: prior preservation).
+Only a LoRA is trained, as in diffusers' examples/dreambooth/train_dreambooth_lora.py, and diffusers reads the file.
+"""
+
+from collections.abc import Callable, Iterable
+from itertools import cycle, islice
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from PIL import Image, ImageOps
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from . import files
+from .inputs import as_generators, as_lists, require, whole
+from .lora import LoRA
+from .pipeline import StableDiffusion
+from .preprocess import as_rgb, as_tensor
+
+RANK = 8
+LAYERS = ("to_q", "to_k", "to_v", "to_out.0", "net.0.proj", "net.2", "conv1", "conv2")
+BATCH, RATE = 5, 4e-3
+KEPT, MILD = 8, 3.0  # pictures that the model paints of each class prompt before it learns, and their guidance
+
+
+def learn(
+    pipe: StableDiffusion,
+    pictures: list[Image.Image],
+    captions: str | list[str],
+    path: str | Path,
+    class_prompts: list[str] | None = None,
+    steps: int = 300,
+    seed: int = 0,
+    progress: Callable[[Iterable, int, str], Iterable] | None = None,
+) -> LoRA:
+    """The LoRA that was learned, on the pipe already; also written to `path`, a .safetensors
+
+    pictures       PIL images of the thing; their middle is cut out as a square
+    captions       what each of them shows, or all, with a rare word for the thing: "a zwx snowman in the snow". With
+                   one for each, what is said of the place, the time or the style is not taken for a part of the thing
+    class_prompts  what is to be painted as before; none: no prior preservation
+    progress       progress(iterable, total, text) shows how far it is
+
+    What is wrong with an input is an SdscopeError, before any work.
+    """
+    require(whole(steps, 0) > 0, "steps must be a whole number from 1")
+    as_generators(seed, 1)
+    files.check(path)
+    texts, _ = as_lists(captions, "")
+    texts = texts * len(pictures) if isinstance(captions, str) else texts
+    require(len(texts) == len(pictures), f"{len(pictures)} pictures need as many captions, or one for all")
+    own = latents_of(pipe, pictures), pipe.encode_prompt(texts, [], False)
+    known = before(pipe, class_prompts, seed) if class_prompts else None
+    with files.writing(path) as part:
+        save_file(fresh(pipe.unet, seed), part)
+        lora = LoRA(pipe, part)
+        train(pipe, lora, [x for x in (own, known) if x], steps, seed, progress)
+        save_file(tensors(pipe.unet, lora), part)
+    return lora
+
+
+@torch.no_grad()
+def latents_of(pipe, pictures):
+    """Pictures -> (N, 4, h, w), as large as the model's own"""
+    side = (pipe.size, pipe.size)
+    x = as_tensor([ImageOps.fit(picture, side) for picture in as_rgb(pictures, len(pictures))])
+    return pipe.vae.config.scaling_factor * pipe.vae.encode(x.to(pipe.vae.quant_conv.weight))[0]
+
+
+def before(pipe, prompts, seed):
+    """What the model paints for these prompts now: latents, and the prompts' embeddings, KEPT times each"""
+    prompts = list(islice(cycle(prompts), KEPT * len(prompts)))
+    prompt_embeds = pipe.encode_prompt(prompts, [""] * len(prompts), True)
+    latents = pipe.get_latents(len(prompts), pipe.size, pipe.size, seed)
+    return pipe.denoise(latents, prompt_embeds, guidance_scale=MILD), prompt_embeds.chunk(2)[1]
+
+
+def fresh(unet, seed):
+    """A LoRA that changes nothing yet: what comes first is drawn, what comes after is zero (arXiv:2106.09685)"""
+    generator, made = torch.Generator().manual_seed(seed), {}
+    for name, layer in unet.named_modules():
+        if isinstance(layer, (nn.Linear, nn.Conv2d)) and name.endswith(LAYERS):
+            m, *shape = layer.weight.shape
+            down = torch.randn(RANK, *shape, generator=generator) / layer.weight[0].numel() ** 0.5
+            made[f"unet.{name}.lora_A.weight"] = down
+            made[f"unet.{name}.lora_B.weight"] = torch.zeros(m, RANK, *[1] * len(shape[1:]))
+    return made
+
+
+def train(pipe, lora, sources, steps, seed, progress):
+    """sources: latents (N, 4, h, w) with the embeddings of their prompts, (N, 77, D)"""
+    parameters = [x for down, up, _ in lora.layers.values() for x in (down, up)]
+    optimizer = torch.optim.AdamW(parameters, RATE, weight_decay=0.0)
+    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, steps)
+    generator = torch.Generator().manual_seed(seed)
+    for _ in progress(range(steps), steps, "learning") if progress else range(steps):
+        drawn = [draw(latents, words, generator) for latents, words in sources]
+        x0, prompt_embeds = (torch.cat(parts) for parts in zip(*drawn))
+        loss(pipe, x0, prompt_embeds, generator).backward()
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad()
+
+
+def draw(latents, words, generator):
+    chosen = torch.randint(0, len(latents), (BATCH,), generator=generator)
+    return latents[chosen], words[chosen]
+
+
+def loss(pipe: StableDiffusion, x0: Tensor, prompt_embeds: Tensor, generator: torch.Generator) -> Tensor:
+    """How wrong the UNet is about the noise, or about v where the model answers that."""
+    noise = torch.randn(x0.shape, generator=generator).to(x0)
+    timesteps = torch.randint(0, pipe.scheduler.config.num_train_timesteps, x0.shape[:1], generator=generator)
+    noisy = pipe.scheduler.add_noise(x0, noise, timesteps)
+    epsilon = pipe.scheduler.config.prediction_type == "epsilon"
+    target = noise if epsilon else pipe.scheduler.get_velocity(x0, noise, timesteps)
+    return F.mse_loss(pipe.unet(noisy, timesteps.to(x0.device), prompt_embeds), target)
+
+
+def tensors(unet, lora):
+    """As diffusers' save_lora_weights names them"""
+    names = {layer: name for name, layer in unet.named_modules()}
+    pairs = {names[layer]: pair for layer, pair in lora.layers.items()}
+    return {
+        f"unet.{name}.lora_{letter}.weight": x.detach().cpu().contiguous()
+        for name, (down, up, _) in pairs.items()
+        for letter, x in (("A", down), ("B", up))
+    }
