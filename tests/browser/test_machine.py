@@ -8,6 +8,8 @@ from test_code import CHANGED, SWAPPED, TWO_STEPS, changed, go_to, open_editor, 
 from test_lab import WAIT, pixels
 from walk import ROOT, looked, open_built, violations
 
+SHOWN = "[...document.querySelectorAll('#slide-content img')].filter(img => img.checkVisibility())"
+
 
 def test_cells_have_a_button_where_torch_is_behind_the_deck():
     with open_built() as deck:
@@ -31,6 +33,7 @@ def test_cells_have_a_button_where_torch_is_behind_the_deck():
         for title in [re.search(r"^# (.*)", slide, re.M)[1] for slide in cells]:
             go_to(deck, title)
             page.wait_for_selector("#slide-content .change-it.cells >> visible=true")
+            page.wait_for_function(f"() => {SHOWN}.every(img => img.naturalWidth)")
             assert looked(page) == [], title
 
 
