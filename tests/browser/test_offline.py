@@ -23,12 +23,13 @@ def test_a_second_visit_needs_no_network():
         page.goto(f"{deck.address}#/2")
         deck.settle(2, 0)
         page.wait_for_function(KEPT, arg=deck.address)
-        first = page.inner_text("#slide-content")
+        slide = "#slide-content .slidev-layout >> visible=true"  # what is announced beside it comes and goes
+        first = page.inner_text(slide)
         page.context.set_offline(True)
         page.goto("about:blank")
         page.goto(f"{deck.address}#/2")
         deck.settle(2, 0)
-        assert page.inner_text("#slide-content") == first
+        assert page.inner_text(slide) == first and "One line of code" in first
         shown = "[...document.querySelectorAll('#slide-content img')].filter(img => img.checkVisibility())"
         page.wait_for_function(f"() => {shown}.every(img => img.naturalWidth)")
         page.goto("about:blank")
