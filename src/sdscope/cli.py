@@ -84,6 +84,8 @@ def generate(
         callback=progress if sys.stderr.isatty() else None,
         **{name: value for name, value in given.items() if value is not None},
     )
+    if sys.stderr.isatty():
+        print(file=sys.stderr)  # the line of the steps is over
     with files.writing(output) as part:
         picture.save(part)
     print(f"{output} (seed {seed})")

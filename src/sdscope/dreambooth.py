@@ -10,7 +10,6 @@ Only a LoRA is trained, as in diffusers' examples/dreambooth/train_dreambooth_lo
 """
 
 from collections.abc import Callable, Iterable
-from itertools import cycle, islice
 from pathlib import Path
 
 import torch
@@ -39,7 +38,7 @@ def learn(
     class_prompts: list[str] | None = None,
     steps: int = 300,
     seed: int = 0,
-    progress: Callable[[Iterable, int, str], Iterable] | None = None,
+    progress: Callable[[Iterable, int, str], Iterable] = lambda items, total, text: items,
 ) -> LoRA:
     """The LoRA that was learned, on the pipe already; also written to `path`, a .safetensors
 
@@ -58,7 +57,7 @@ def learn(
     texts = texts * len(pictures) if isinstance(captions, str) else texts
     require(len(texts) == len(pictures), f"{len(pictures)} pictures need as many captions, or one for all")
     own = latents_of(pipe, pictures), pipe.encode_prompt(texts, [], False)
-    known = before(pipe, class_prompts, seed) if class_prompts else None
+    known = before(pipe, class_prompts, seed, progress) if class_prompts else None
     with files.writing(path) as part:
         save_file(fresh(pipe.unet, seed), part)
         lora = LoRA(pipe, part)
@@ -75,12 +74,17 @@ def latents_of(pipe, pictures):
     return pipe.vae.config.scaling_factor * pipe.vae.encode(x.to(pipe.vae.quant_conv.weight))[0]
 
 
-def before(pipe, prompts, seed):
+def before(pipe, prompts, seed, progress):
     """What the model paints for these prompts now: latents, and the prompts' embeddings, KEPT times each"""
-    prompts = list(islice(cycle(prompts), KEPT * len(prompts)))
-    prompt_embeds = pipe.encode_prompt(prompts, [""] * len(prompts), True)
-    latents = pipe.get_latents(len(prompts), pipe.size, pipe.size, seed)
-    return pipe.denoise(latents, prompt_embeds, guidance_scale=MILD), prompt_embeds.chunk(2)[1]
+    latents, words = [], []
+    for i, prompt in (
+        progress(enumerate(prompts), len(prompts), "painting as before") if progress else enumerate(prompts)
+    ):
+        prompt_embeds = pipe.encode_prompt([prompt] * KEPT, [""] * KEPT, True)
+        noise = pipe.get_latents(KEPT, pipe.size, pipe.size, seed + i * KEPT)
+        latents.append(pipe.denoise(noise, prompt_embeds, guidance_scale=MILD))
+        words.append(prompt_embeds.chunk(2)[1])
+    return torch.cat(latents), torch.cat(words)
 
 
 def fresh(unet, seed):
@@ -101,7 +105,7 @@ def train(pipe, lora, sources, steps, seed, progress):
     optimizer = torch.optim.AdamW(parameters, RATE, weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, steps)
     generator = torch.Generator().manual_seed(seed)
-    for _ in progress(range(steps), steps, "learning") if progress else range(steps):
+    for _ in progress(range(steps), steps, "learning"):
         drawn = [draw(latents, words, generator) for latents, words in sources]
         x0, prompt_embeds = (torch.cat(parts) for parts in zip(*drawn))
         loss(pipe, x0, prompt_embeds, generator).backward()

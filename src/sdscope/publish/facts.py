@@ -23,8 +23,7 @@ PARTS = ("unet", "vae", "text_encoder")
 
 
 def facts() -> dict:
-    """{"postcard.unet.parameters": 5..., ...}: parameters, megabytes, shapes, multiply-adds, line counts;
-    and what a call takes when nothing is said: steps, guidance."""
+    """{"postcard.unet.parameters": 5..., ...}: parameters, megabytes, shapes, multiply-adds, line counts."""
     found: dict = {}
     for name in "postcard", "sd15", "sd2":
         found |= model_facts(name)
@@ -38,9 +37,7 @@ def facts() -> dict:
         found[f"lines.{name}"], found[f"code_lines.{name}"] = len(source.splitlines()), code_lines(source)
     for kind in "lines", "code_lines":
         found[f"{kind}.four"] = sum(found[f"{kind}.{name}"] for name in FOUR)
-    call = usual(StableDiffusion.__call__)
-    found |= {"steps": call["num_inference_steps"], "guidance": call["guidance_scale"]}
-    return found | marks(folder, found["guidance"]) | diffusers_facts()
+    return found | marks(folder, usual(StableDiffusion.__call__)["guidance_scale"]) | diffusers_facts()
 
 
 def marks(folder: Path, guidance: float) -> dict:

@@ -57,7 +57,7 @@ def evaluate(folder: Path, model: str, out: Path, count: int = 500, prompts: int
         "steps": STEPS,
         "cost": cost,
         "painter": accuracy(judge, scenes, pictures),
-        "autoencoder": accuracy(judge, scenes, decoded) | closeness(scenes, decibels),
+        "autoencoder": accuracy(judge, scenes, decoded) | by_style(scenes, decibels),
         "guidance": [],
         "fewer_steps": [],
     }
@@ -124,10 +124,10 @@ def roundtrip(pipe, pictures, batch=16):
     return decoded, decibels
 
 
-def closeness(scenes, decibels):
+def by_style(scenes, decibels):
     """The mean, and that of each style"""
-    by_style = {style: [db for scene, db in zip(scenes, decibels) if scene.style == style] for style in STYLES}
-    means = {style: round(float(np.mean(some)), 2) for style, some in by_style.items() if some}
+    styles = {style: [db for scene, db in zip(scenes, decibels) if scene.style == style] for style in STYLES}
+    means = {style: round(float(np.mean(some)), 2) for style, some in styles.items() if some}
     return {"psnr": round(float(np.mean(decibels)), 2), "psnr by style": means}
 
 
