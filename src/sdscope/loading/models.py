@@ -50,7 +50,7 @@ def sd2(name, revision, size, prediction_type, **unet):
 
 
 KNOWN = {
-    "postcard": Known(128, "v_prediction"),
+    "postcard": Known(256, "v_prediction"),
     "sd14": sd1("CompVis", "133a221b8aa7292a167afc5127cb63fb5005638b", "stable-diffusion-v1-4"),
     "sd15": sd1(
         "stable-diffusion-v1-5",
