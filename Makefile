@@ -6,6 +6,7 @@
 # make check          the notebooks again: do they give the same?
 # make test           everything: the package, the notebooks, the deck in a real browser
 # make lint           how the Python is written, and what it says of its types: some seconds
+# make parity         what the Japanese deck still owes the English one, slide by slide
 # make bench          how fast, beside diffusers and in a browser: docs/speed.md
 # make shots          a picture of every slide at every click, in .build/shots/
 # make contact-sheet  all slides on one sheet, .build/contact-sheet.png
@@ -22,7 +23,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: talk slides build pdf figures check test lint bench shots contact-sheet looks ideas recording sources clean help figures-there
+.PHONY: talk slides build pdf figures check test lint parity bench shots contact-sheet looks ideas recording sources clean help figures-there
 
 PORT ?= 3030
 FITS   := import ensurepip, sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
@@ -73,6 +74,9 @@ lint: $(INSTALLED)
 	@.venv/bin/ruff check --quiet
 	@.venv/bin/ruff format --check --quiet
 	@.venv/bin/mypy
+
+parity: $(INSTALLED)
+	@.venv/bin/python tools/parity.py
 
 figures: $(FIGURES)
 

@@ -20,6 +20,7 @@ FIGURE = re.compile(r"(?<!favicon: /)\b[\w-]+\.(?:webp|png|svg|jpg)\b|(?<=data\[
 FACT = re.compile(r"""<Fact\b[^>]*\bid="([^"]+)"|\bfacts\['([^']+)'\]|\bshape\('([^']+)'\)""")
 FORMULA = re.compile(r"^\$\$[^\n]*\n(.*?)\n\$\$", re.M | re.S)
 FENCE = re.compile(r"^```(?!`)(\w+)", re.M)  # code typed on the slide: there is none
+SLIDE = re.compile(r"^---\n(?:(?=\S)(.*?)\n---\n)?(.*?)(?=^---\n|\Z)", re.M | re.S)  # its headmatter, and the rest
 
 
 def pages(entry=ENTRY):
@@ -29,14 +30,12 @@ def pages(entry=ENTRY):
 
 def slides(entry=ENTRY):
     """[(title, the text of the slide), ...] in the order of the deck"""
-    found = []
-    for page in pages(entry):
-        starts = [m.start() for m in re.finditer(r"^# ", page.read_text(), re.M)]
-        for start, end in zip(starts, [*starts[1:], None]):
-            before = page.read_text()[:start].rpartition("\n-->")[2]  # its own headmatter
-            text = before + page.read_text()[start:end]
-            found.append((re.search(r"^# (.*)", text, re.M)[1], text.partition("<!--")[0]))
-    return found
+    texts = [
+        f"{head}\n{body.partition('<!--')[0]}"
+        for page in pages(entry)
+        for head, body in SLIDE.findall(page.read_text())
+    ]
+    return [(re.search(r"^# (.*)", text, re.M)[1], text) for text in texts]
 
 
 def with_components(text):

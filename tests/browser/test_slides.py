@@ -1,9 +1,8 @@
 """The built deck in a real browser, served under a sub path as a static host would."""
 
-import re
-
 import pytest
 
+from notes import seconds
 from walk import looked
 
 
@@ -21,13 +20,8 @@ def test_every_slide_has_a_title_of_its_own_and_notes(walked):
 
 def test_the_talk_fits_its_time(walked):
     """The minutes in the notes: of all slides, five less than the 40 of the talk, and of those of the short talk"""
-
-    def minutes(note):
-        said = re.search(r"Say \((?:(\d+) minutes?)? ?(?:(\d+) seconds)?\):", note)
-        return int(said[1] or 0) + int(said[2] or 0) / 60 if said else 0
-
-    assert 30 <= sum(map(minutes, walked.notes)) <= 35
-    assert 12 <= sum(minutes(note) for note, short in zip(walked.notes, walked.short) if short) <= 15
+    assert 30 <= sum(map(seconds, walked.notes)) / 60 <= 35
+    assert 12 <= sum(seconds(note) for note, short in zip(walked.notes, walked.short) if short) / 60 <= 15
 
 
 def test_the_look_finds_what_is_wrong(deck):
