@@ -55,11 +55,11 @@ def prose(name):
     return "\n".join(cell.source for cell in NOTEBOOKS[name].cells if cell.cell_type == "markdown")
 
 
-def test_there_are_ten():
+def test_there_are_eleven():
     assert list(NOTEBOOKS) == [
         "01_tour", "02_encode_prompt", "03_get_latents", "04_denoise",
         "05_scheduler", "06_unet", "07_vae", "08_write_your_own", "09_postcard",
-        "13_since",
+        "10_image_to_image", "13_since",
     ]  # fmt: skip
 
 
