@@ -10,10 +10,10 @@ from pathlib import Path
 import nbformat
 import pytest
 import yaml
-from address import REPO, VERSION, pages, repository
 from packaging.version import InvalidVersion, Version
 
 import sdscope
+from address import REPO, VERSION, pages, repository
 
 ROOT = Path(__file__).parents[1]
 OTHER = ("Some-body/a.deck", "2.0rc1")
