@@ -7,26 +7,32 @@ import type { Plugin } from 'vite'
 interface Work { name: string, version: string, licence: string, from: string, text: string }
 
 const LICENCE = /^(?:licen[cs]e|copying|notice)/i
-const HERE = 'slides/licences'
-// Of works that lie inside of others, or come without their licence.
-const TEXTS: Record<string, string> = {}
+const own = () => readFileSync('LICENSE', 'utf8')
+const mit = (holder: string) => `MIT License\n\nCopyright (c) ${holder}\n\n${own().match(/Permission is hereby granted[^]*?IN THE\nSOFTWARE\./)![0]}`
+const text = (name: string) => readFileSync(`slides/licences/${name}.txt`, 'utf8')
+// Packages that come without the text of their licence
+const MISSING: Record<string, () => string> = {
+  'onnxruntime-web': () => mit('2018 - present Microsoft Corporation'),
+  'pyodide': () => text('mpl-2.0'),
+}
+// Works that lie in others
 const INSIDE: Record<string, (version: string) => Omit<Work, 'version'>[]> = {
   'onnxruntime-web': version => [{
     name: 'what ONNX Runtime is built from',
     licence: 'MIT AND Apache-2.0 AND BSD-3-Clause AND MPL-2.0',
     from: `https://github.com/microsoft/onnxruntime/blob/v${version}/ThirdPartyNotices.txt`,
-    text: '',
+    text: '', // 300 kB
   }],
   'pyodide': () => [{
     name: 'CPython and its standard library, in Pyodide',
     licence: 'PSF-2.0',
     from: 'https://docs.python.org/3/license.html',
-    text: readFileSync(`${HERE}/cpython.txt`, 'utf8'),
+    text: text('cpython'),
   }, {
-    name: 'Emscripten, in Pyodide',
-    licence: 'MIT OR NCSA',
-    from: 'https://github.com/emscripten-core/emscripten/blob/main/LICENSE',
-    text: '',
+    name: 'Emscripten, in Pyodide and in ONNX Runtime',
+    licence: 'MIT',
+    from: 'https://github.com/emscripten-core/emscripten',
+    text: mit('2010-2014 Emscripten authors, see AUTHORS file'),
   }],
 }
 
@@ -35,23 +41,29 @@ const packageOf = (file: string) => file.match(/^(?:[^\0]*\/)?node_modules\/(?:@
 
 /** What a package says of itself, and the works in it */
 function worksOf(folder: string): Work[] {
-  const { name, version, license, repository, homepage } = JSON.parse(readFileSync(`${folder}/package.json`, 'utf8'))
-  const files = TEXTS[name] ? [`${HERE}/${TEXTS[name]}`] : readdirSync(folder).filter(file => LICENCE.test(file)).sort().map(file => `${folder}/${file}`)
+  const { name, version, license, repository, homepage, author } = JSON.parse(readFileSync(`${folder}/package.json`, 'utf8'))
+  const texts = readdirSync(folder).filter(file => LICENCE.test(file)).sort().map(file => readFileSync(`${folder}/${file}`, 'utf8').trim())
+  if (!texts.length && MISSING[name])
+    texts.push(MISSING[name]())
+  else if (!texts.length && license === 'MIT')
+    texts.push(mit(author?.name ?? author ?? `the authors of ${name}`))
   const from = homepage ?? (repository?.url ?? repository ?? '').replace(/^git\+/, '').replace(/\.git$/, '')
-  const text = files.map(file => readFileSync(file, 'utf8').trim()).join('\n\n')
-  return [{ name, version, licence: license ?? '', from, text }, ...INSIDE[name]?.(version).map(work => ({ version: '', ...work })) ?? []]
+  const inside = INSIDE[name]?.(version).map(work => ({ version: '', ...work })) ?? []
+  return [{ name, version, licence: license ?? '', from, text: texts.join('\n\n') }, ...inside]
 }
 
 /** Files of the sets of icons that UnoCSS has drawn into a style sheet */
-const iconsIn = (css: string) =>
-  readdirSync('node_modules/@iconify-json').filter(set => css.includes(`.i-${set}\\:`) || css.includes(`.i-${set}-`)).map(set => `node_modules/@iconify-json/${set}/icons.json`)
+function iconsIn(css: string) {
+  const drawn = (set: string) => css.includes(`.i-${set}\\:`) || css.includes(`.i-${set}-`)
+  return readdirSync('node_modules/@iconify-json').filter(drawn).map(set => `node_modules/@iconify-json/${set}/icons.json`)
+}
 
 const escaped = (text: string) => text.replaceAll('&', '&amp;').replaceAll('<', '&lt;')
 const link = ({ from, name }: Work) => /^https?:/.test(from) ? `<a href="${encodeURI(from)}">${escaped(name)}</a>` : escaped(name)
 
 function render(works: Work[]) {
   const row = (work: Work) => `<tr><td>${link(work)}</td><td>${work.version}</td><td>${escaped(work.licence)}</td></tr>`
-  const text = (work: Work) => `<h2>${escaped(`${work.name} ${work.version}`)}</h2>\n<pre>${escaped(work.text)}</pre>`
+  const section = (work: Work) => `<h2>${escaped(`${work.name} ${work.version}`)}</h2>\n<pre>${escaped(work.text)}</pre>`
   return `<!doctype html>
 <html lang="en">
 <head>
@@ -75,8 +87,8 @@ ${works.map(row).join('\n')}
 </tbody>
 </table>
 <h2>Understand Stable Diffusion from Code</h2>
-<pre>${escaped(readFileSync('LICENSE', 'utf8'))}</pre>
-${works.filter(work => work.text).map(text).join('\n')}
+<pre>${escaped(own())}</pre>
+${works.filter(work => work.text).map(section).join('\n')}
 </body>
 </html>
 `
