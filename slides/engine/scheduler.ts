@@ -34,7 +34,7 @@ function alphasCumprod(c: SchedulerConfig): Float64Array {
   })
 }
 
-/** steps times a stride apart, from noisy to clean: 25 steps are 961, 921, …, 41, 1. */
+/** steps times a stride apart, from noisy to clean: 15 steps are 925, 859, …, 67, 1. */
 function spaced(c: SchedulerConfig, steps: number, stride: number, first = 0) {
   return Array.from({ length: steps }, (_, i) => (steps - 1 - i + first) * stride + c.steps_offset)
 }

@@ -7,7 +7,7 @@ export interface Tensor {
 }
 
 /** What src/sdscope/pipeline.py takes when nothing is said. */
-export const USUAL = { steps: 25, guidance: 5 }
+export const USUAL = { steps: 15, guidance: 5 }
 
 export type SchedulerName = 'ddim' | 'euler' | 'dpm++'
 export type Device = 'wasm' | 'webgpu'

@@ -45,7 +45,7 @@ def generate(
     output: Annotated[Path, Option("--output", "-o", help="Where to: a .png, .jpg or .webp.")],
     negative_prompt: Annotated[str, Option(help="What to keep away from.")] = "",
     seed: Annotated[int | None, Option(help="Same seed, same picture. Default: a new one.")] = None,
-    steps: Annotated[int, Option(help="How many denoising steps.")] = 25,
+    steps: Annotated[int, Option(help="How many denoising steps.")] = 15,
     guidance_scale: Annotated[float, Option(help="How strictly to follow; 1: not guided.")] = 5.0,
     height: Annotated[int | None, Option(help="In pixels. Default: the model's own.")] = None,
     width: Annotated[int | None, Option(help="In pixels. Default: the model's own.")] = None,

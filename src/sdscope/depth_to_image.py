@@ -27,7 +27,7 @@ class DepthToImage(StableDiffusion):
     task = "DepthToImage"
 
     @one_at_a_time
-    def __call__(self, prompt, image, depth_map, negative_prompt="", strength=0.8, num_inference_steps=25,
+    def __call__(self, prompt, image, depth_map, negative_prompt="", strength=0.8, num_inference_steps=15,
                  guidance_scale=5.0, seed=None, callback=None):  # fmt: skip
         """A prompt, a picture and its depth -> a picture; a list of prompts -> a list of pictures"""
         given = negative_prompt, seed, num_inference_steps, guidance_scale, strength
@@ -50,7 +50,7 @@ class DepthToImage(StableDiffusion):
     @torch.no_grad()
     @one_at_a_time
     def denoise(self, latents, prompt_embeds, image_latents, depth, strength=0.8,
-                num_inference_steps=25, guidance_scale=5.0, callback=None, generators=None):
+                num_inference_steps=15, guidance_scale=5.0, callback=None, generators=None):
         """Noise, latents of a picture and its depth (B, 1, h, w) -> latents of another."""
         check_run(self.scheduler, latents, prompt_embeds, num_inference_steps, guidance_scale)
         timesteps = last_timesteps(self.scheduler, num_inference_steps, strength)

@@ -27,7 +27,7 @@ class ImageToImage(StableDiffusion):
     task = "ImageToImage"
 
     @one_at_a_time
-    def __call__(self, prompt, image, negative_prompt="", strength=0.8, num_inference_steps=25, guidance_scale=5.0,
+    def __call__(self, prompt, image, negative_prompt="", strength=0.8, num_inference_steps=15, guidance_scale=5.0,
                  seed=None, callback=None):  # fmt: skip
         """A prompt and a picture -> a picture; a list of prompts -> a list of pictures"""
         given = negative_prompt, seed, num_inference_steps, guidance_scale, strength
@@ -48,7 +48,7 @@ class ImageToImage(StableDiffusion):
     # region denoise
     @torch.no_grad()
     @one_at_a_time
-    def denoise(self, latents, prompt_embeds, image_latents, strength=0.8, num_inference_steps=25,
+    def denoise(self, latents, prompt_embeds, image_latents, strength=0.8, num_inference_steps=15,
                 guidance_scale=5.0, callback=None, generators=None):
         """Noise, and latents of a picture -> latents of another, (B, 4, h, w)."""
         check_run(self.scheduler, latents, prompt_embeds, num_inference_steps, guidance_scale)

@@ -32,7 +32,7 @@ class Inpaint(StableDiffusion):
 
     @one_at_a_time
     def __call__(self, prompt, image, mask_image, negative_prompt="", height=None, width=None, strength=1.0,
-                 num_inference_steps=25, guidance_scale=5.0, seed=None, callback=None,
+                 num_inference_steps=15, guidance_scale=5.0, seed=None, callback=None,
                  padding_mask_crop=None):  # fmt: skip
         """A prompt, a picture and a mask -> a picture; a list of prompts -> a list of pictures"""
         given = negative_prompt, seed, num_inference_steps, guidance_scale, strength, height, width
@@ -53,7 +53,7 @@ class Inpaint(StableDiffusion):
     @torch.no_grad()
     @one_at_a_time
     def denoise(self, latents, prompt_embeds, image_latents, mask, masked_latents, strength=1.0,
-                num_inference_steps=25, guidance_scale=5.0, callback=None, generators=None):
+                num_inference_steps=15, guidance_scale=5.0, callback=None, generators=None):
         """Noise, latents of a picture, a mask (B, 1, h, w) -> latents of another. The masked
         picture's latents are for a UNet of nine channels, None for one of four."""
         check_run(self.scheduler, latents, prompt_embeds, num_inference_steps, guidance_scale)

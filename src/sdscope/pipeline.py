@@ -85,7 +85,7 @@ class StableDiffusion:
     # region call
     @one_at_a_time
     def __call__(self, prompt: str | list[str], negative_prompt: str | list[str] = "",
-                 height: int | None = None, width: int | None = None, num_inference_steps: int = 25,
+                 height: int | None = None, width: int | None = None, num_inference_steps: int = 15,
                  guidance_scale: float = 5.0, seed: int | list[int] | None = None,
                  callback: Callback | None = None) -> Image.Image | list[Image.Image]:
         """A prompt -> a picture; a list of prompts -> a list of pictures"""
@@ -138,7 +138,7 @@ class StableDiffusion:
     # region denoise
     @torch.no_grad()
     @one_at_a_time
-    def denoise(self, latents: Tensor, prompt_embeds: Tensor, num_inference_steps: int = 25,
+    def denoise(self, latents: Tensor, prompt_embeds: Tensor, num_inference_steps: int = 15,
                 guidance_scale: float = 5.0, callback: Callback | None = None,
                 generators: list[torch.Generator] | None = None) -> Tensor:
         """Noise -> latents of a picture, (B, 4, h, w). The callback gets one dict a step."""

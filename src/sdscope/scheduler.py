@@ -53,7 +53,7 @@ class DDIM:
 
     # region set_timesteps
     def set_timesteps(self, num_inference_steps: int) -> None:
-        """Which times to visit, from noisy to clean: 25 steps are 961, 921, ..., 41, 1."""
+        """Which times to visit, from noisy to clean: 15 steps are 925, 859, ..., 67, 1."""
         check_times(self.config, num_inference_steps)
         self.num_inference_steps = num_inference_steps
         self.stride = self.config.num_train_timesteps // num_inference_steps
@@ -64,7 +64,7 @@ class DDIM:
             # endregion set_timesteps
 
     def spread(self) -> Tensor:
-        """The other ways to choose: 25 "trailing" are 999, 959, ..., 39, "linspace" ends at 0."""
+        """The other ways to choose: 15 "trailing" are 999, 932, ..., 66, "linspace" ends at 0."""
         last, steps = self.config.num_train_timesteps, self.num_inference_steps
         if self.config.timestep_spacing == "trailing":  # arXiv:2305.08891
             # 61 of them round to 62 in diffusers, and the last, -1, is taken for the noisiest time

@@ -34,7 +34,7 @@ class Upscale(StableDiffusion):
         return with_noise_levels(super().from_pretrained(model, *args, **options), model)
 
     @one_at_a_time
-    def __call__(self, prompt, image, negative_prompt="", num_inference_steps=25, guidance_scale=5.0, noise_level=20,
+    def __call__(self, prompt, image, negative_prompt="", num_inference_steps=15, guidance_scale=5.0, noise_level=20,
                  seed=None, callback=None):  # fmt: skip
         """A prompt and a small picture -> a large one; a list of prompts -> a list of pictures"""
         given = negative_prompt, seed, num_inference_steps, guidance_scale
@@ -54,7 +54,7 @@ class Upscale(StableDiffusion):
     # region denoise
     @torch.no_grad()
     @one_at_a_time
-    def denoise(self, latents, prompt_embeds, image, noise_level, num_inference_steps=25,
+    def denoise(self, latents, prompt_embeds, image, noise_level, num_inference_steps=15,
                 guidance_scale=5.0, callback=None, generators=None):
         """Noise, and small pictures (B, 3, h, w) with some noise -> latents of large ones."""
         check_run(self.scheduler, latents, prompt_embeds, num_inference_steps, guidance_scale)

@@ -106,15 +106,14 @@ def sizes(images: Sequence[Image.Image], labels: Sequence[str]) -> Board:
     return board
 
 
-def side_by_side(images: Sequence[Image.Image]) -> Image.Image:
-    """One picture of several equally high ones, from left to right"""
-    gap = 8
-    row = Image.new("RGB", (sum(image.width + gap for image in images) - gap, images[0].height), PAPER)
-    x = 0
-    for image in images:
-        row.paste(image, (x, 0))
-        x += image.width + gap
-    return row
+def tiles(images: Sequence[Image.Image], columns: int) -> Image.Image:
+    """One picture of several equally large ones, so many in a row"""
+    gap, (w, h) = 8, images[0].size
+    rows = -(-len(images) // columns)
+    sheet = Image.new("RGB", (columns * (w + gap) - gap, rows * (h + gap) - gap), PAPER)
+    for i, image in enumerate(images):
+        sheet.paste(image, (i % columns * (w + gap), i // columns * (h + gap)))
+    return sheet
 
 
 def movie(
