@@ -6,7 +6,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from notebooks_ja import NOTEBOOKS, heading, main
+from notebooks_ja import NOTEBOOKS, SECTION, heading, main
 
 ENGLISH = {path.stem: nbformat.read(path, as_version=4).cells for path in sorted(NOTEBOOKS.glob("*.ipynb"))}
 LINK, FORMULA, HEADING = re.compile(r"\]\(([^)\s]+)\)"), re.compile(r"\$\$?[^$]+\$"), re.compile(r"^#+ ", re.M)
@@ -34,6 +34,12 @@ def test_the_code_is_that_of_the_english_one(name):
     assert [cell.id for cell in japanese.cells] == [cell.id for cell in ENGLISH[name]]
     code = lambda cells: [cell for cell in cells if cell.cell_type == "code"]
     assert code(japanese.cells) == code(ENGLISH[name])
+
+
+@notebooks
+def test_the_prose_can_be_read_from_the_top_down(name):
+    order = [section for _, section in SECTION.findall((NOTEBOOKS / "ja" / f"{name}.md").read_text())]
+    assert order == [cell.id for cell in ENGLISH[name] if cell.cell_type == "markdown"]
 
 
 @notebooks
