@@ -5,6 +5,7 @@
 # make figures        the notebooks: figures into public/, excerpts into embed/
 # make check          the notebooks again: do they give the same?
 # make test           everything: the package, the notebooks, the deck in a real browser
+# make quick          of these, what needs no notebook to have run, no deck and no browser: some minutes
 # make lint           how the Python is written, and what it says of its types: some seconds
 # make parity         what the Japanese deck still owes the English one, slide by slide
 # make bench          how fast, beside diffusers and in a browser: docs/speed.md
@@ -14,6 +15,10 @@
 # make ideas          what the ideas for changes of the code paint, docs/ideas.webp
 # make recording      the Lab and live code at work, docs/lab.webp and docs/code.webp
 # make sources        where everything on the slides comes from, .build/sources.md
+# make newest         the notebooks on the newest versions that pyproject.toml allows
+# make lowest         the notebooks on the lowest
+# make audit          is anything that is installed known to be unsafe? This asks the network
+# make address        one address and one version, everywhere: make address REPO=owner/name VERSION=1.2.3
 # make clean          removes what was made; .venv/ and node_modules/ stay
 #
 # Needed: Python 3.11, 3.12 or 3.13 and make. The rest is installed here, in .venv/ and node_modules/.
@@ -23,7 +28,8 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: talk slides build pdf figures check test lint parity bench shots contact-sheet looks ideas recording sources clean help figures-there
+.PHONY: talk slides build pdf figures check test quick lint parity bench shots contact-sheet looks ideas recording sources newest lowest audit \
+        address clean help figures-there
 
 PORT ?= 3030
 FITS   := import ensurepip, sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
@@ -41,6 +47,8 @@ FIGURES   := .build/figures
 MODEL     := public/model/model.json
 BUILT     := dist/index.html
 
+fits = '$(PYTHON)' -c "$(FITS)" 2>/dev/null || { \
+  echo "Needed: Python 3.11, 3.12 or 3.13 with its venv module. Name one: make talk PYTHON=/path/to/python3"; exit 2; }
 say = @printf '\n== %s\n' "$(strip $(1))"
 
 help:
@@ -69,6 +77,9 @@ test: lint $(BUILT)
 	@.venv/bin/python -m pytest --nbmake -n logical notebooks
 	$(call say,The package and the deck)
 	@.venv/bin/python -m pytest
+
+quick: lint
+	@.venv/bin/python -m pytest tests --ignore=tests/browser
 
 lint: $(INSTALLED)
 	@.venv/bin/ruff check --quiet
@@ -108,13 +119,33 @@ recording: $(BUILT)
 sources: $(FIGURES)
 	@.venv/bin/python tools/sources.py
 
+# Each in a place of its own, made anew: nothing that is installed here decides.
+newest lowest:
+	$(call say,The notebooks on the $@ versions that pyproject.toml allows)
+	@$(fits)
+	@'$(PYTHON)' -m venv --clear .build/$@
+	@.build/$@/bin/python tools/lowest.py > .build/lowest.txt
+	@.build/$@/bin/pip install --disable-pip-version-check -e '.[notebooks]' nbmake pytest pytest-xdist \
+	  $(if $(filter lowest,$@),-c .build/lowest.txt)
+	@.build/$@/bin/python -m pytest --nbmake -n logical notebooks
+
+audit:
+	$(call say,What is known to be unsafe)
+	@$(fits)
+	@'$(PYTHON)' -m venv --clear .build/audit
+	@.build/audit/bin/pip install --disable-pip-version-check --quiet pip-audit==2.10.1
+	@.build/audit/bin/pip-audit --requirement requirements.txt
+	@PATH="$(CURDIR)/.venv/bin:$$PATH" npm audit --audit-level=high
+
+address: $(INSTALLED)
+	@.venv/bin/python tools/address.py "$${REPO-}" "$${VERSION-}"
+
 clean:
 	rm -rf dist .build public/{figures,model,manifest.json,facts.json} embed/*/
 
-$(INSTALLED): requirements.txt pyproject.toml
+$(INSTALLED): requirements.txt pyproject.toml src/sdscope/version.py
 	$(call say,Python packages into .venv/ (some minutes the first time))
-	@[ -x .venv/bin/python ] || '$(PYTHON)' -c "$(FITS)" 2>/dev/null || { \
-	  echo "Needed: Python 3.11, 3.12 or 3.13 with its venv module. Name one: make talk PYTHON=/path/to/python3"; exit 2; }
+	@[ -x .venv/bin/python ] || $(fits)
 	@[ -x .venv/bin/python ] || '$(PYTHON)' -m venv .venv
 	@.venv/bin/pip install --disable-pip-version-check -r requirements.txt
 	@.venv/bin/pip install --disable-pip-version-check --no-deps --quiet -e .

@@ -4,6 +4,7 @@ import { readFileSync, readdirSync } from 'node:fs'
 import { resolve } from 'node:path'
 import type { Plugin } from 'vite'
 import { defineConfig } from 'vite'
+import { makeLicences } from './slides/licences/plugin'
 
 // Slides link to the code as it was when the deck was built: this commit, or main outside a clone.
 function commit() {
@@ -50,9 +51,11 @@ const python: Plugin = {
   name: 'python',
   generateBundle() {
     for (const name of PYODIDE_FILES)
-      this.emitFile({ type: 'asset', fileName: pyodide.folder + name, source: readPyodide(name) })
+      this.emitFile({ type: 'asset', fileName: pyodide.folder + name, originalFileName: resolve(PYODIDE, name), source: readPyodide(name) })
   },
 }
+
+const licences = makeLicences()
 
 const RUNTIMES = { wasm: runtime('ort-wasm-simd-threaded'), webgpu: runtime('ort-wasm-simd-threaded.asyncify') }
 
@@ -108,10 +111,10 @@ const isolation = { 'Cross-Origin-Opener-Policy': 'same-origin', 'Cross-Origin-E
 
 export default defineConfig({
   define: { __COMMIT__: JSON.stringify(commit()), __REGIONS__: JSON.stringify(regions()), __ORT__: JSON.stringify(RUNTIMES), __PYODIDE__: JSON.stringify(pyodide) },
-  plugins: [securityPolicy, python, serviceWorker, editing],
+  plugins: [securityPolicy, python, serviceWorker, editing, licences.page()],
   server: { headers: isolation },
   preview: { headers: isolation },
-  worker: { format: 'es' },
+  worker: { format: 'es', plugins: licences.worker },
   optimizeDeps: { exclude: ['onnxruntime-web'] },
   build: {
     // Slidev's own chunks make every slide load every highlighter language. Name one chunk and leave the rest to the bundler.

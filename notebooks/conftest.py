@@ -14,6 +14,7 @@ from nbmake.nb_run import NotebookRun
 from sdscope import SdscopeError
 from sdscope.publish import check, excerpts, execute, manifest
 
+collect_ignore = ["ja"]  # the same cells between other prose: see tests/test_notebooks_ja.py
 ROOT = Path(__file__).parents[1]
 TIMEOUT = 1800  # seconds for a cell: nbmake's own 300 are few for a slow machine that has other things to do
 

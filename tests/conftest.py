@@ -36,6 +36,10 @@ SCHEDULER = dict(
 )
 NO_CHECKER = dict(safety_checker=None, feature_extractor=None, requires_safety_checker=False)
 
+# `make quick` goes without what these look at
+needs_build = pytest.mark.skipif(not (ROOT / "public/manifest.json").exists(), reason="run `make figures` first")
+needs_deck = pytest.mark.skipif(not (ROOT / "dist/index.html").exists(), reason="run `make build` first")
+
 
 def tiny_text():
     """CLIP's kind of tokenizer, with every byte and no word in it, and two layers to read it."""

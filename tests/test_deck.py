@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import needs_build
 from PIL import Image
 
 from sources import ENTRY, FACT, FENCE, FIGURE, INCLUDE, pages, slides
@@ -92,12 +93,14 @@ def test_the_line_below_a_code_block_names_what_is_there():
             assert path.is_file() and (not name or region(path, name)), f"{page.name}: {at}"
 
 
+@needs_build
 def test_every_figure_on_a_slide_was_made_by_a_notebook():
     made = json.loads((PUBLIC / "manifest.json").read_text())["figures"]
     named = {(name, source.name) for source in sources() for name in FIGURE.findall(source.read_text())}
     assert named and [f"{source}: {name}" for name, source in sorted(named) if name not in made] == []
 
 
+@needs_build
 def test_every_figure_that_moves_has_a_still():
     """A NAME_still beside it: slides/components/Figure.vue"""
     count = lambda path: getattr(Image.open(path), "n_frames", 1) if path.exists() else 0
@@ -115,6 +118,7 @@ def test_every_figure_that_moves_has_a_still():
     )
 
 
+@needs_build
 def test_every_number_on_a_slide_was_counted():
     facts = json.loads((PUBLIC / "facts.json").read_text())
     named = {next(filter(None, m)) for source in sources() for m in FACT.findall(source.read_text())}
@@ -125,6 +129,7 @@ def test_nothing_on_a_slide_comes_from_elsewhere():
     assert [f"{s.name}: {m[0]}" for s in sources() for m in ELSEWHERE.finditer(s.read_text())] == []
 
 
+@needs_build
 @pytest.mark.parametrize("name", ["world.webp", "sheet.webp", "failures.webp"])
 def test_a_picture_of_the_readme_or_the_model_card_is_the_one_a_notebook_made(name):
     ours, made = (

@@ -10,8 +10,7 @@ import time
 from urllib.request import urlopen
 
 import pytest
-
-from walk import ROOT
+from conftest import ROOT, needs_deck
 
 BY_HAND = {"Makefile", "public/README.md", "public/favicon.svg", "embed/README.md"}
 MADE = {
@@ -47,6 +46,7 @@ def test_what_is_made_is_ignored_and_what_is_made_by_hand_is_not(tmp_path):
     assert set(told.stdout.split()) == MADE
 
 
+@needs_deck
 def test_the_deck_ships_its_icon_and_no_readme():
     assert 'rel="icon" href="./favicon.svg"' in (ROOT / "dist/index.html").read_text()
     assert (ROOT / "dist/favicon.svg").is_file() and not [*(ROOT / "dist").glob("*.md")]
@@ -77,6 +77,7 @@ def editing(tmp_path):
     return tmp_path
 
 
+@needs_deck
 def test_what_is_saved_is_served(editing):
     """A page, and then the code that it shows: Slidev by itself no longer looks at that once a page has been saved."""
     with socket.create_server(("localhost", 0)) as free:

@@ -1,21 +1,22 @@
 """The notebooks as they are committed, and what they made (`make build` executes them before the tests)."""
 
 import hashlib
+import io
 import json
 import os
 import re
 import subprocess
 import sys
 import tomllib
-from importlib.metadata import version
 from pathlib import Path
 
 import nbformat
 import papermill
 import pytest
+from conftest import needs_build
 from PIL import Image
 
-from sdscope import StableDiffusion, figures
+from sdscope import StableDiffusion, __version__, figures
 from sdscope.figures.base import SCALE
 from sdscope.publish import check, manifest
 from sdscope.steps import usual
@@ -28,7 +29,6 @@ PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 NOTEBOOKS = {path.stem: nbformat.read(path, as_version=4) for path in PATHS}
 EXAMPLE = "painting depicting the sea, sunrise, ship"
 STEPS, GUIDANCE = (usual(StableDiffusion.__call__)[name] for name in ("num_inference_steps", "guidance_scale"))
-needs_build = pytest.mark.skipif(not (PUBLIC / "manifest.json").exists(), reason="run `make build` first")
 
 notebooks = pytest.mark.parametrize("name", NOTEBOOKS)
 
@@ -55,11 +55,11 @@ def prose(name):
     return "\n".join(cell.source for cell in NOTEBOOKS[name].cells if cell.cell_type == "markdown")
 
 
-def test_there_are_ten():
+def test_there_are_eleven():
     assert list(NOTEBOOKS) == [
         "01_tour", "02_encode_prompt", "03_get_latents", "04_denoise",
         "05_scheduler", "06_unet", "07_vae", "08_write_your_own", "09_postcard",
-        "13_since",
+        "10_image_to_image", "13_since",
     ]  # fmt: skip
 
 
@@ -90,24 +90,32 @@ def test_badges_open_this_notebook(name):
 
 
 @notebooks
-def test_install_cell_acts_on_colab_and_kaggle_only(name, monkeypatch):
-    """It pins this version by its tag, and asks for diffusers where a cell needs it."""
-    pip = '%pip install -q "sdscope[{}] @ git+{}@v{}"'
+def test_install_cell_acts_on_colab_and_kaggle_only(name, monkeypatch, capsys):
+    """The tag of this version, or main where there is none yet; diffusers where a cell needs it."""
     extra = "notebooks" if any("diffusers" in cell.source for cell in code_cells(name)) else "figures"
-    cell, line = tagged(name)["install"], pip.format(extra, REPOSITORY, version("sdscope"))
+    line = f'%pip install -q "sdscope[{extra}] @ git+{{repository}}@{{release}}"'
+    cell = tagged(name)["install"]
     assert line in cell
 
-    installs = []
-    run = lambda: exec(cell.replace(line, "installs.append(1)"), {"installs": installs})
+    installs, asked, release = [], [], f"v{__version__}"
+
+    def run(tags=f"0123456\trefs/tags/{release}\n"):
+        monkeypatch.setattr(os, "popen", lambda command: asked.append(command) or io.StringIO(tags))
+        exec(cell.replace(line, "installs.append((repository, release))"), {"installs": installs})
+
     monkeypatch.delenv("KAGGLE_KERNEL_RUN_TYPE", raising=False)
     run()
-    assert not installs
+    assert not installs and not asked
     monkeypatch.setenv("KAGGLE_KERNEL_RUN_TYPE", "Interactive")
     run()
     monkeypatch.delenv("KAGGLE_KERNEL_RUN_TYPE")
     monkeypatch.setitem(sys.modules, "google.colab", sys)
     run()
-    assert len(installs) == 2
+    assert installs == [(REPOSITORY, release)] * 2 and capsys.readouterr().out == ""
+    run(tags="")
+    assert installs[2:] == [(REPOSITORY, "main")]
+    assert capsys.readouterr().out == f"{release} has not been released yet: installing the branch main\n"
+    assert set(asked) == {f"git ls-remote {REPOSITORY} refs/tags/{release}"}
 
 
 @notebooks

@@ -163,6 +163,13 @@ def test_a_fault_is_told(tree, file, old, new, fault):
     assert told(tree) == [fault]
 
 
+def test_a_link_that_leads_elsewhere_in_both(tree):
+    """make address"""
+    for file in (EN, JA):
+        change(tree, file, "abs/1", "abs/2")
+    assert list(owed(tree)) == []
+
+
 def test_a_part_too_many(tree):
     change(tree, JA, "回ります", '回ります。\n-->\n\n<Figure name="a.png" />\n\n<!--\n続きます')
     assert list(owed(tree)) == [

