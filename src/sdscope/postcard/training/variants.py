@@ -45,7 +45,7 @@ from .run import Length, Run, accelerator
 from .sheets import grid
 from .vae import encoded
 
-RANK = 32  # with it and in float16 a file has 2.4 MB
+RANK = 16  # with it and in float16 a file has 2.4 MB
 SMALLER = 4  # times, each way, is the picture that is given to be made large
 LEVELS = 100  # of noise on it, above none
 SHOWN = 8  # on a sheet
