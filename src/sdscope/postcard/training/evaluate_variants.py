@@ -36,8 +36,7 @@ def evaluate_variants(folder: Path, out: Path, count: int = 200, progress=None):
     names = [name for name in VARIANTS if (folder / f"{name}.safetensors").is_file()]
     if not names:
         raise SdscopeError(f"there is no variant in {folder}: `sdscope train inpaint`, depth or upscale makes one")
-    judge = trained_judge(folder)
-    judges = {"inpaint": judge, "depth": trained_depth_judge(folder) if "depth" in names else None, "upscale": judge}
+    judges = {name: (trained_depth_judge if name == "depth" else trained_judge)(folder) for name in names}
     measures = {"inpaint": of_inpaint, "depth": of_depth, "upscale": of_upscale}
     base = made_folder(folder, "model")
     pipe, scenes = StableDiffusion.from_pretrained(base), with_things(count)

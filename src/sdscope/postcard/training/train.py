@@ -18,6 +18,7 @@ On several processes or machines: `torchrun --nproc_per_node 2 .venv/bin/sdscope
 without a GPU with ACCELERATE_USE_CPU=true. The batch is that of all processes together.
 """
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -41,7 +42,7 @@ from .text import train_text
 from .vae import train_vae
 from .variants import VARIANTS, train_variant
 
-STAGES = {
+STAGES: dict[str, Callable] = {
     "vae": train_vae,
     "text": train_text,
     "diffusion": train_diffusion,

@@ -66,9 +66,9 @@ class Variant(NamedTuple):
 
 def masks_and_rest(folder, pipe, size, count, first, progress):
     """The mask, and the latents of what it leaves of the picture"""
-    masks = masked(folder / "data", count, size, first, progress)
-    scale = pipe.factor  # as F.interpolate: of the pixels of a latent the first
-    masks = torch.from_numpy(np.unpackbits(masks[:, ::scale], axis=-1)[:, None, :, ::scale]).float()
+    packed, step = masked(folder / "data", count, size, first, progress), pipe.factor
+    # of a latent's pixels the first, as F.interpolate takes it
+    masks = torch.from_numpy(np.unpackbits(packed[:, ::step], axis=-1)[:, None, :, ::step]).float()
     left = encoded(folder, pipe.vae, count, size, first, progress, left=True) * pipe.vae.config.scaling_factor
     return lambda chosen: [torch.cat([masks[chosen], left[chosen]], dim=1)]
 
