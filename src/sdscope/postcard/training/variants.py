@@ -190,7 +190,7 @@ def train_variant(name: str, folder: Path, pictures: int, length: Length, progre
     for part in pipe.unet, pipe.vae:
         part.to(run.accelerator.device)
     times, empty = timestep_weights(pipe.scheduler), torch.from_numpy(tokenize(pipe.tokenizer, [""]))
-    metadata = {"format": "pt", "base": weights_sha256(base)}
+    metadata = {"base": weights_sha256(base)}  # and nothing else: safetensors writes several in any order
 
     def batch(rng, done):
         chosen = torch.from_numpy(rng.integers(0, count, length.batch_size))
