@@ -250,9 +250,11 @@ COMMANDS = {
     "check out": "check --out",
     "evaluate out": "evaluate -o",
     "evaluate folder": "evaluate --folder",
+    "evaluate-variants out": "evaluate-variants -o",
+    "evaluate-variants folder": "evaluate-variants --folder",
     **{
         f"{name} folder": f"{name} --pictures 100 --folder"
-        for name in ("all", "paint", "vae", "text", "diffusion", "large-vae", "large-decoder", "large", "judge")
+        for name in ("all", "paint", *train.STAGES)
     },
 }
 
@@ -297,6 +299,8 @@ def quick(monkeypatch):
 
     monkeypatch.setattr(train, "STAGES", {name: stage(name) for name in train.STAGES})
     monkeypatch.setattr(data, "paint_chunk", lambda start, size, first: np.zeros((data.CHUNK, 2, 2, 3), np.uint8))
+    monkeypatch.setattr(data, "depth_chunk", lambda start, size, first: np.zeros((data.CHUNK, 2, 2), np.uint8))
+    monkeypatch.setattr(data, "mask_chunk", lambda start, size, first: np.zeros((data.CHUNK, 2, 1), np.uint8))
     monkeypatch.setattr(data, "CHUNK", 50)
     monkeypatch.setattr(data, "workers", lambda jobs: nullcontext())
     monkeypatch.setattr(data, "train_tokenizer", partial(train_tokenizer, captions=300))

@@ -19,6 +19,7 @@ FLOORS = [
     {"inputs", "steps", "tiling", "unet"},
     {"scheduler", "vae"},
     {"flow", "pipeline", "preprocess", "samplers", "shapes"},
+    {"variants"},
     {"image_to_image", "inpaint", "depth_to_image", "upscale", "lora"},
     {"dreambooth", "trace"},
     {"figures"},
@@ -28,7 +29,7 @@ MAY = {room: set().union(*FLOORS[:i]) for i, floor in enumerate(FLOORS) for room
 MAY |= {
     "postcard": set(),
     "postcard.world": {"errors"},
-    "postcard.training": MAY["trace"] | {"postcard.world"},
+    "postcard.training": MAY["trace"] | {"dreambooth", "postcard.world"},
     "web": MAY["figures"],
     "cli": {*MAY, "postcard.world", "postcard.training", "web"},
     "": {"errors", "version", "pipeline"},  # the package itself, which nobody imports

@@ -28,6 +28,7 @@ from sdscope.postcard.training import diffusion as train_diffusion
 from sdscope.postcard.training import evaluate as evaluation
 from sdscope.postcard.training import text as train_text
 from sdscope.postcard.training import vae as train_vae
+from sdscope.postcard.training import variants as train_variants
 from sdscope.postcard.training.evaluate import diversity, evaluate, frechet, wilson
 from sdscope.postcard.training.judge import Judge, verdict
 from sdscope.postcard.training.muon import Muon, orthogonal
@@ -236,7 +237,7 @@ def test_what_other_code_made_is_made_again_and_left_alone(tmp_path, monkeypatch
 def test_a_version_is_that_of_all_that_decides(monkeypatch):
     """Of the modules, all that they import from here; of a module, what it does, not how it is written down."""
     folder = data.WORLD
-    for modules in data.PAINTER, data.WRITER, data.LABELLER:
+    for modules in data.PAINTER, data.WRITER, data.LABELLER, data.SURVEYOR, data.MASKER:
         used = {
             name
             for module in modules
@@ -428,6 +429,7 @@ def tiny(monkeypatch):
         for key, value in changes.items():
             monkeypatch.setitem(config, key, value)
     monkeypatch.setattr(train_diffusion, "PROMPTS", train_diffusion.PROMPTS[:2])
+    monkeypatch.setattr(train_variants, "SHOWN", 1)
     monkeypatch.setattr(data, "CHUNK", 20)
     for name in ("SIZES", "LARGE"):
         sizes = getattr(train_diffusion, name)

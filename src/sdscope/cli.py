@@ -268,8 +268,8 @@ def say(line):
 
 
 train = typer.Typer(
-    help="Train Postcard from nothing: all, or paint, vae, text, diffusion, large-vae, large-decoder, large, judge, "
-    "in this order."
+    help="Train Postcard from nothing: all, or paint, vae, text, diffusion, large-vae, large-decoder, large, inpaint, "
+    "depth, upscale, judge, depth-judge, in this order."
 )
 app.add_typer(train, name="train")
 Folder = Annotated[Path, Option(help="Where the runs, their checkpoints and sheets go.")]
@@ -284,7 +284,7 @@ Compile = Annotated[bool, Option("--compile", help="Compile the networks; pays o
 @train.command("all")
 def train_all(
     pictures: Pictures = 120_000,
-    minutes: Annotated[bool, Option("--minutes", help="By the clock: about 33 minutes on a GPU.")] = False,
+    minutes: Annotated[bool, Option("--minutes", help="By the clock: about 43 minutes on a GPU.")] = False,
     compile: Compile = False,
     folder: Folder = Path("runs"),
 ):
@@ -333,7 +333,11 @@ stage("diffusion", "The UNet, in the latents of the autoencoder: a model for 128
 stage("large-vae", "The autoencoder goes on with pictures twice as wide and high.")
 stage("large-decoder", "The half of it that paints goes on alone.")
 stage("large", "The UNet goes on with pictures twice as wide and high; writes the model.")
+stage("inpaint", "A variant of the model that is given a mask and the rest of a picture.")
+stage("depth", "A variant that is given how near everything is.")
+stage("upscale", "A variant that is given a small picture, to make it four times as wide and high.")
 stage("judge", "A network that reads what is in a picture, for evaluate.")
+stage("depth-judge", "A network that sees how near everything is, for evaluate-variants.")
 
 
 @app.command()
@@ -347,6 +351,16 @@ def evaluate(
 ):
     """Let the judge read Postcard's pictures: accuracy, diversity, what they cost."""
     training("evaluate").evaluate(folder, model, out, count, prompts, seeds, progress_bar)
+
+
+@app.command()
+def evaluate_variants(
+    out: Annotated[Path, Option("--output", "-o", help="Where to: a .json.")] = Path("runs/variants.json"),
+    count: Annotated[int, Option(help="How many held-out scenes to ask for.")] = 200,
+    folder: Folder = Path("runs"),
+):
+    """Measure those variants of Postcard that were trained: inpaint, depth, upscale."""
+    training("evaluate_variants").evaluate_variants(folder, out, count, progress_bar)
 
 
 def training(name="train"):

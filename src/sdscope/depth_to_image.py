@@ -1,6 +1,6 @@
 """Depth to image: what is near and what is far stays as it is in a picture, the rest is painted anew.
 
-    pipe = DepthToImage.from_pretrained("sd2-depth")
+    pipe = DepthToImage.from_pretrained("sd2-depth")  # or "postcard-depth"
     image = pipe("two tigers", Image.open("cats.png"), depth_map=Image.open("depth.png"))
 
 Rombach et al., arXiv:2112.10752; the UNet takes in five channels, the last the depth map, which the
@@ -10,12 +10,12 @@ caller gives. Mirrors diffusers' pipelines/stable_diffusion/pipeline_stable_diff
 import torch
 
 from .inputs import begin, check_run
-from .pipeline import StableDiffusion
 from .preprocess import encode, last_timesteps, to_depth, to_pictures
 from .steps import one_at_a_time, report, step_options
+from .variants import Conditioned
 
 
-class DepthToImage(StableDiffusion):
+class DepthToImage(Conditioned):
     """pipe(prompt, image, depth_map, ...) -> a picture as large as the image, rounded down to multiples of 8
 
     depth_map  larger is nearer, of any size and range: a tensor (H, W), or (B, H, W), one for each of B prompts, or

@@ -59,10 +59,11 @@ def learn(
     own = latents_of(pipe, pictures), pipe.encode_prompt(texts, [], False)
     known = before(pipe, class_prompts, seed, progress) if class_prompts else None
     with files.writing(path) as part:
-        save_file(fresh(pipe.unet, seed), part)
+        save_file(tensors(fresh(pipe.unet, seed)), part)
         lora = LoRA(pipe, part)
         train(pipe, lora, [x for x in (own, known) if x], steps, seed, progress)
-        save_file(tensors(pipe.unet, lora), part)
+        names = {layer: name for name, layer in pipe.unet.named_modules()}
+        save_file(tensors({names[layer]: pair for layer, (*pair, _) in lora.layers.items()}), part)
     return lora
 
 
@@ -87,15 +88,15 @@ def before(pipe, prompts, seed, progress):
     return torch.cat(latents), torch.cat(words)
 
 
-def fresh(unet, seed):
-    """A LoRA that changes nothing yet: what comes first is drawn, what comes after is zero (arXiv:2106.09685)"""
+def fresh(unet, seed, rank=RANK):
+    """A LoRA that changes nothing yet, {layer's name: (down, up)}: what comes first is drawn, what comes after is zero
+    (arXiv:2106.09685)"""
     generator, made = torch.Generator().manual_seed(seed), {}
     for name, layer in unet.named_modules():
         if isinstance(layer, (nn.Linear, nn.Conv2d)) and name.endswith(LAYERS):
             m, *shape = layer.weight.shape
-            down = torch.randn(RANK, *shape, generator=generator) / layer.weight[0].numel() ** 0.5
-            made[f"unet.{name}.lora_A.weight"] = down
-            made[f"unet.{name}.lora_B.weight"] = torch.zeros(m, RANK, *[1] * len(shape[1:]))
+            down = torch.randn(rank, *shape, generator=generator) / layer.weight[0].numel() ** 0.5
+            made[name] = down, torch.zeros(m, rank, *[1] * len(shape[1:]))
     return made
 
 
@@ -129,12 +130,10 @@ def loss(pipe: StableDiffusion, x0: Tensor, prompt_embeds: Tensor, generator: to
     return F.mse_loss(pipe.unet(noisy, timesteps.to(x0.device), prompt_embeds), target)
 
 
-def tensors(unet, lora):
-    """As diffusers' save_lora_weights names them"""
-    names = {layer: name for name, layer in unet.named_modules()}
-    pairs = {names[layer]: pair for layer, pair in lora.layers.items()}
+def tensors(pairs):
+    """{layer's name: (down, up)} -> as diffusers' save_lora_weights names them"""
     return {
         f"unet.{name}.lora_{letter}.weight": x.detach().cpu().contiguous()
-        for name, (down, up, _) in pairs.items()
-        for letter, x in (("A", down), ("B", up))
+        for name, pair in pairs.items()
+        for letter, x in zip("AB", pair)
     }

@@ -1,6 +1,6 @@
 """Inpainting: a part of a picture is painted again, the rest of it stays.
 
-    pipe = Inpaint.from_pretrained("postcard")
+    pipe = Inpaint.from_pretrained("postcard")  # or "postcard-inpaint"
     image = pipe("painting depicting the sea, ship", Image.open("sea.png"), Image.open("mask.png"))
 
 Two ways. Any model of text to image: after each step, outside the mask, the latents are the picture's
@@ -12,12 +12,12 @@ pipelines/stable_diffusion/pipeline_stable_diffusion_inpaint.py: same seed, same
 import torch
 
 from .inputs import begin, check_run
-from .pipeline import StableDiffusion
 from .preprocess import inpaint_latents, last_timesteps, noised, paste_back, to_inpaint
 from .steps import one_at_a_time, report, step_options
+from .variants import Conditioned
 
 
-class Inpaint(StableDiffusion):
+class Inpaint(Conditioned):
     """pipe(prompt, image, mask_image, ...) -> a picture
 
     image, mask_image   PIL images of one size, resized to height and width; white is painted again. One of each, or

@@ -5,6 +5,8 @@ pipelines/stable_diffusion/pipeline_stable_diffusion_depth2img.py: the same numb
 What diffusers fails on, or takes for something else, is an SdscopeError or put right here.
 """
 
+import math
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -82,7 +84,7 @@ def inpaint_latents(pipe, x, mask, generators, strength):
 
 def to_noisy(pipe, image, noise_level, generators):
     """One small picture, or one for each of B generators -> with noise of a level (B, 3, h, w), -1 .. 1, and the
-    level as class labels (B,)"""
+    level as class labels (B,). Where the UNet takes in 2 x 2 pixels with each latent: (B, 12, h / 2, w / 2)"""
     made = "give the pipe a low_res_scheduler and a max_noise_level, as Upscale.from_pretrained does"
     require(hasattr(pipe, "low_res_scheduler"), f"nothing says how much noise a noise level is: {made}")
     most, level = min(pipe.max_noise_level, (pipe.unet.config.num_class_embeds or 1000) - 1), whole(noise_level, -1)
@@ -91,7 +93,8 @@ def to_noisy(pipe, image, noise_level, generators):
     x = to_pictures(image, len(generators), pipe.factor, Resampling.BICUBIC).to(pipe.unet.conv_in.weight)
     noise = [torch.randn((1, *x.shape[1:]), generator=g, dtype=x.dtype) for g in generators]
     x = pipe.low_res_scheduler.add_noise(x, torch.cat(noise).to(x), torch.tensor([level]))
-    return x, torch.full((len(generators),), level, device=x.device)
+    side = math.isqrt((pipe.unet.config.in_channels - pipe.vae.config.latent_channels) // 3)
+    return F.pixel_unshuffle(x, side), torch.full((len(generators),), level, device=x.device)
 
 
 def to_depth(depth_map, count, size, like):
@@ -120,6 +123,8 @@ def to_depth(depth_map, count, size, like):
 
 def with_noise_levels(pipe, model):
     """An upscaler's second schedule: how much noise each level puts on the small picture, and the highest level"""
+    if hasattr(pipe, "low_res_scheduler"):  # a variant has them
+        return pipe
     folder = find_model(model, offline=True, task=pipe.task)  # it was fetched for the pipe
     pipe.low_res_scheduler = load_scheduler(DDIM, folder / "low_res_scheduler")
     pipe.max_noise_level = read_config(folder / "model_index.json").get("max_noise_level", 350)

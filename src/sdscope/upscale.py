@@ -1,10 +1,11 @@
 """Upscale: a small picture -> one four times as high and wide.
 
-    pipe = Upscale.from_pretrained("sd2-upscaler")
+    pipe = Upscale.from_pretrained("sd2-upscaler")  # or "postcard-upscale"
     image = pipe("a white cat", Image.open("small.png"))
 
 Rombach et al., arXiv:2112.10752; the UNet takes in seven channels, the last three the small picture
-itself, with some noise on it. Mirrors diffusers'
+itself, with some noise on it. Postcard's takes in sixteen: its latents have 8 pixels each way, not 4,
+so 2 x 2 of the small picture go with each. Mirrors diffusers'
 pipelines/stable_diffusion/pipeline_stable_diffusion_upscale.py. It takes a VAE's scaling factor for
 0.08333, whatever its config.json says; here that is believed.
 """
@@ -12,15 +13,15 @@ pipelines/stable_diffusion/pipeline_stable_diffusion_upscale.py. It takes a VAE'
 import torch
 
 from .inputs import begin, check_run
-from .pipeline import StableDiffusion
 from .preprocess import to_noisy, with_noise_levels
 from .steps import one_at_a_time, report, step_options
+from .variants import Conditioned
 
 
-class Upscale(StableDiffusion):
+class Upscale(Conditioned):
     """pipe(prompt, image, ...) -> a picture four times as large as the image
 
-    image        a PIL image, or one for each of B prompts: a latent for each pixel of it
+    image        a PIL image, or one for each of B prompts
     noise_level  how much noise goes on it first, a time from 0 to max_noise_level: the more, the freer it is painted
 
     The rest as in StableDiffusion; what is wrong with an input is an SdscopeError.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..errors import SdscopeError, first_line
 from .folder import FILES, KINDS, VOCABULARY, missing_files, refuse_other_kinds
-from .models import KNOWN, MIRRORS
+from .models import KNOWN, MIRRORS, VARIANTS
 from .weights import is_complete, patterns, variants
 
 log = logging.getLogger("sdscope")
@@ -31,8 +31,10 @@ def from_hub(name, offline, dtype, task="StableDiffusion"):
 def known_on_hub(name):
     """What is known here of a short name or hub id, or None; SdscopeError where it can be neither"""
     known = KNOWN.get(MIRRORS.get(name, name))
+    if name in VARIANTS:
+        raise SdscopeError(f"{name} is a variant of postcard: open it with sdscope.{VARIANTS[name]}")
     if not known and not re.fullmatch(r"\w[\w.-]*/[\w.-]+", name):
-        what = f"a folder, a hub id (owner/name) or one of {', '.join(KNOWN)}"
+        what = f"a folder, a hub id (owner/name) or one of {', '.join([*KNOWN, *VARIANTS])}"
         raise SdscopeError(f"no model {name!r}: give {what}")
     return known
 

@@ -83,4 +83,7 @@ KNOWN = {
     ),
 }
 
+# Postcard given more than a prompt: a file beside it, of what is otherwise in its UNet, and the class that opens it
+VARIANTS = {"postcard-inpaint": "Inpaint", "postcard-depth": "DepthToImage", "postcard-upscale": "Upscale"}
+
 MIRRORS = {known.removed: short for short, known in KNOWN.items() if known.removed}

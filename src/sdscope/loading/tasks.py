@@ -16,7 +16,8 @@ TASKS = {
     # a mask, and the latents of what it leaves
     "Inpaint": Task(("StableDiffusionInpaintPipeline", "StableDiffusionPipeline"), (0, 5)),
     "DepthToImage": Task(("StableDiffusionDepth2ImgPipeline",), (1,)),  # a depth map
-    "Upscale": Task(("StableDiffusionUpscalePipeline",), (3,)),  # the small picture itself
+    # the small picture itself: for each latent a pixel, or 2 x 2 of them
+    "Upscale": Task(("StableDiffusionUpscalePipeline",), (3, 12)),
 }
 
 

@@ -85,14 +85,19 @@ def read_weights(folder, dtype):
     files = weights_files(folder.parent, folder.name, dtype)
     weights: dict[str, torch.Tensor] = {}
     for path in files:
-        try:
-            weights |= load_file(path)
-        except Exception as error:  # safetensors' own, or the system's
-            raise unreadable(path, error) from error
+        weights |= read_file(path)
     # whole numbers in files of old text encoders: 0, 1, 2, ..., which every model makes itself
     weights = {key: value for key, value in weights.items() if not key.endswith("position_ids")}
     path = files[0] if len(files) == 1 else folder
     return path, in_numbers(path, weights, dtype)
+
+
+def read_file(path):
+    """A file of weights, as they stand there"""
+    try:
+        return load_file(path)
+    except Exception as error:  # safetensors' own, or the system's
+        raise unreadable(path, error) from error
 
 
 def in_numbers(path, weights, dtype):

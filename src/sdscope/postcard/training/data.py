@@ -23,6 +23,8 @@ from transformers import CLIPTokenizer
 from ... import files
 from ...errors import SdscopeError, first_line
 from ..world.captions import caption
+from ..world.depth import depth
+from ..world.masks import draw_mask
 from ..world.paint import paint
 from ..world.scene import Scene, labels
 from .tokenizer import train_tokenizer
@@ -32,13 +34,15 @@ CHUNK = 500
 CAPTIONS = 6  # written for each picture
 # seeds of scenes that never meet: what the model learns from, what the judge learns from, what both are asked about
 TRAINING, JUDGE, EVALUATION = 0, 2**34, 2**35
-# the modules that decide what is painted, and what is written
+# the modules that decide what is painted, how near it is, which part is masked, and what is written
 WORLD = Path(__file__).parents[1] / "world"
 PAINTER, WRITER, LABELLER = (
     ("canvas", "paint", "places", "scene", "styles", "things"),
     ("captions", "scene"),
     ("scene",),
 )
+SURVEYOR = (*PAINTER, "depth")
+MASKER = (*SURVEYOR, "masks")
 
 
 def held_out_scenes(count):
@@ -83,6 +87,19 @@ def labelled(folder: Path, count: int, first=TRAINING, progress=None) -> np.ndar
     return made(folder, f"labels-{first}", version(LABELLER), count, partial(label_chunk, first=first), progress)
 
 
+def surveyed(folder: Path, count: int, size=(256, 256), first=TRAINING, progress=None) -> np.ndarray:
+    """How near everything is in each of these pictures: (count, h, w) uint8, as `depth` has it."""
+    name, make = f"depth-{size[0]}x{size[1]}-{first}", partial(depth_chunk, size=size, first=first)
+    return made(folder, name, version(SURVEYOR), count, make, progress)
+
+
+def masked(folder: Path, count: int, size=(256, 256), first=TRAINING, progress=None) -> np.ndarray:
+    """A mask for each of these pictures, 1 where it is to be painted again, eight pixels in a byte: (count, h, w / 8)
+    uint8."""
+    name, make = f"masks-{size[0]}x{size[1]}-{first}", partial(mask_chunk, size=size, first=first)
+    return made(folder, name, version(MASKER), count, make, progress)
+
+
 def version(modules, *others) -> str:
     """Eight digits that change when one of these modules does, comments and layout aside, or one of the others."""
     return hashlib.sha256(repr([*map(source, modules), *others]).encode()).hexdigest()[:8]
@@ -100,6 +117,16 @@ def scene_of(seed):
 
 def paint_chunk(start, size, first):
     return np.stack([np.asarray(paint(scene_of(first + i), *size)) for i in range(start, start + CHUNK)])
+
+
+def depth_chunk(start, size, first):
+    return np.stack([np.asarray(depth(scene_of(first + i), *size)) for i in range(start, start + CHUNK)])
+
+
+def mask_chunk(start, size, first):
+    seeds = range(first + start, first + start + CHUNK)
+    masks = [draw_mask(scene_of(seed), np.random.default_rng([seed, 1]), *size) for seed in seeds]
+    return np.packbits(np.stack([np.asarray(mask) > 0 for mask in masks]), axis=-1)
 
 
 def caption_chunk(start, folder, first):

@@ -99,8 +99,8 @@ def train_diffusion(folder: Path, pictures: int, length: Length, progress=None):
 def train_large_vae(folder: Path, pictures: int, length: Length, progress=None):
     """The autoencoder goes on with pictures twice as wide and high."""
     torch.manual_seed(3)
-    (side, _), count, first = next(worlds(pictures, LARGE))
-    train_autoencoder(folder, "large-vae", small_model(folder).vae, (count, side, first), length, progress)
+    (side, _), count, first = large_squares(pictures)
+    train_autoencoder(folder, "large-vae", made_model(folder, "small").vae, (count, side, first), length, progress)
 
 
 def train_large_decoder(folder: Path, pictures: int, length: Length, progress=None):
@@ -109,14 +109,14 @@ def train_large_decoder(folder: Path, pictures: int, length: Length, progress=No
     vae = trained_vae(folder, "large-vae")
     vae.encoder.requires_grad_(False)
     vae.quant_conv.requires_grad_(False)
-    (side, _), count, first = next(worlds(pictures, LARGE))
+    (side, _), count, first = large_squares(pictures)
     train_autoencoder(folder, "large-decoder", vae, (count, side, first), length, progress)
 
 
 def train_large(folder: Path, pictures: int, length: Length, progress=None):
     """The UNet goes on with pictures twice as wide and high, in the latents of the autoencoder that knows them."""
     files.check_folder(folder / "model", saved)
-    vae, small = trained_vae(folder, "large-decoder"), small_model(folder)
+    vae, small = trained_vae(folder, "large-decoder"), made_model(folder, "small")
     with accelerator().local_main_process_first():
         data = gathered(folder, vae, pictures, LARGE, progress)
     mean, std = centre(vae, data[0][0])  # of the square pictures
@@ -124,19 +124,20 @@ def train_large(folder: Path, pictures: int, length: Length, progress=None):
     torch.manual_seed(4)
     losses = DiffusionLoss(small.text_encoder, small.unet.train())
     run_diffusion(folder, "large", losses, vae, (data, mean, std), LARGE, length, folder / "model")
-    keep_story(folder, folder / "model", ("large-vae", "large-decoder", "large"), before=small_folder(folder))
+    keep_story(folder, folder / "model", ("large-vae", "large-decoder", "large"), before=made_folder(folder, "small"))
 
 
-def small_model(folder) -> StableDiffusion:
-    pipe = StableDiffusion.from_pretrained(small_folder(folder), device="cpu", dtype="float32")
+def made_model(folder, name) -> StableDiffusion:
+    pipe = StableDiffusion.from_pretrained(made_folder(folder, name), device="cpu", dtype="float32")
     tokenizer_in(folder / "data", pipe.tokenizer.save_pretrained)
     return pipe
 
 
-def small_folder(folder) -> Path:
-    """What `train diffusion` made of pictures of 128 pixels; where it was not run, the published model."""
-    small = folder / "small"
-    return small if small.exists() else find_model("postcard")
+def made_folder(folder, name) -> Path:
+    """`small`, which `train diffusion` made of pictures of 128 pixels, or `model`, which `train large` made; where that
+    was not run, the published model."""
+    made = folder / name
+    return made if made.exists() else find_model("postcard")
 
 
 def gathered(folder, vae, pictures, sizes, progress):
@@ -154,6 +155,10 @@ def worlds(pictures, sizes):
     """(size, how many pictures, seed of the first): every size has scenes of its own"""
     for size, part in sizes.items():
         yield size, pictures_of(pictures, part), TRAINING + [*SIZES, *LARGE].index(size) * 2**30
+
+
+def large_squares(pictures):
+    return next(worlds(pictures, LARGE))
 
 
 def pictures_of(pictures, part):
@@ -174,21 +179,10 @@ def run_diffusion(folder, name, losses, vae, data, sizes, length, model):
     parts = torch.tensor(list(sizes.values()), dtype=torch.float64).numpy()
 
     def batch(rng, done):
-        """Everything of one size. The caption is left out of one in ten, for guidance."""
+        """Everything of one size"""
         latents, ids = buckets[rng.choice(len(buckets), p=parts / parts.sum())]
         chosen = torch.from_numpy(rng.integers(0, len(latents), length.batch_size)).to(latents.device)
-        which = torch.from_numpy(rng.integers(0, CAPTIONS, length.batch_size)).to(latents.device)
-        input_ids = ids[chosen, which].long()
-        input_ids[torch.from_numpy(rng.random(length.batch_size) < 0.1).to(latents.device)] = empty.to(latents.device)
-        timesteps = torch.multinomial(times, length.batch_size, replacement=True).to(latents.device)
-        x0 = latents[chosen]
-        noise = torch.randn_like(x0)
-        return (
-            scheduler.add_noise(x0, noise, timesteps),
-            timesteps,
-            input_ids,
-            scheduler.get_velocity(x0, noise, timesteps),
-        )
+        return asked(rng, scheduler, times, latents[chosen], ids[chosen], empty)
 
     def sheet(average):
         save_model(model, tokenizer, average.text_encoder, average.unet, vae)
@@ -196,6 +190,18 @@ def run_diffusion(folder, name, losses, vae, data, sizes, length, model):
         return grid(pipe(list(PROMPTS), seed=[42] * len(PROMPTS)), columns=4)
 
     run.go(batch, sheet)
+
+
+def asked(rng, scheduler, times, x0, ids, empty):
+    """Latents and the captions of the same scenes -> what the UNet is asked about them, and the v that it is to answer.
+    The caption is left out of one in ten, for guidance."""
+    each = torch.arange(len(x0), device=x0.device)
+    input_ids = ids[each, torch.from_numpy(rng.integers(0, CAPTIONS, len(x0))).to(x0.device)].long()
+    input_ids[torch.from_numpy(rng.random(len(x0)) < 0.1).to(x0.device)] = empty.to(x0.device)
+    timesteps = torch.multinomial(times, len(x0), replacement=True).to(x0.device)
+    noise = torch.randn_like(x0)
+    velocity = scheduler.get_velocity(x0, noise, timesteps)
+    return scheduler.add_noise(x0, noise, timesteps), timesteps, input_ids, velocity
 
 
 def timestep_weights(scheduler):

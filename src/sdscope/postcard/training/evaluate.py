@@ -104,13 +104,14 @@ def one_picture(pipe, size):
     return {"seconds": round(min(seconds), 3), "peak_memory": peak_memory(pipe.unet.conv_in.weight.device)}
 
 
-def generated(pipe, prompts, scale, seeds, steps=STEPS, batch=32):
-    """A picture for each prompt, at the first try. In bfloat16 where that is faster: the judge sees no difference."""
+def generated(pipe, prompts, scale, seeds, steps=STEPS, batch=32, given=(), **options):
+    """A picture for each prompt, and for what else is given, lists as long; at the first try. In bfloat16 where that is
+    faster: the judge sees no difference."""
     made = []
     for i in range(0, len(prompts), batch):
-        some, own = prompts[i : i + batch], list(seeds)[i : i + batch]
+        some, own, *others = (list(each)[i : i + batch] for each in (prompts, seeds, *given))
         with torch.autocast("cpu", torch.bfloat16, enabled=fast_in_bfloat16()):
-            made += pipe(some, num_inference_steps=steps, guidance_scale=scale, seed=own)
+            made += pipe(some, *others, num_inference_steps=steps, guidance_scale=scale, seed=own, **options)
     return made
 
 

@@ -27,14 +27,7 @@ class Judge(nn.Module):
 
     def __init__(self):
         super().__init__()
-        levels = []
-        for c_in, c_out in zip((3, *WIDTHS), WIDTHS):
-            levels += [
-                nn.Conv2d(c_in, c_out, 3, stride=2, padding=1),
-                nn.GroupNorm(8, c_out),
-                nn.SiLU(),
-                Residual(c_out),
-            ]
+        levels = [layer for widths in zip((3, *WIDTHS), WIDTHS) for layer in halving(*widths)]
         self.levels = nn.Sequential(*levels, nn.AdaptiveAvgPool2d((3, 4)), nn.Flatten())
         self.features = nn.Sequential(nn.Linear(WIDTHS[-1] * 12, 256), nn.LayerNorm(256), nn.SiLU())
         self.heads = guesses(256)
@@ -52,6 +45,10 @@ class Judge(nn.Module):
         features = self(pictures)
         read = {name: head(features).argmax(-1).tolist() for name, head in self.heads.items()}
         return [{name: ATTRIBUTES[name][read[name][i]] for name in read} for i in range(len(pictures))]
+
+
+def halving(c_in, c_out):
+    return nn.Conv2d(c_in, c_out, 3, stride=2, padding=1), nn.GroupNorm(8, c_out), nn.SiLU(), Residual(c_out)
 
 
 class Residual(nn.Module):

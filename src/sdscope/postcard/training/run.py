@@ -27,7 +27,7 @@ from .muon import Muon
 
 SAVE_EVERY = 120  # seconds
 AVERAGE = 17  # the average leans on the last 5% of the run, however long it is
-ENDS = ("conv_in", "conv_out", "quant_conv", "embedding", "heads")
+ENDS = ("conv_in", "conv_out", "quant_conv", "embedding", "heads", "lora")
 
 Losses = TypeVar("Losses", bound=nn.Module)
 
@@ -185,15 +185,13 @@ class Run:
 
 
 def optimizers_of(losses, lr):
-    """Muon for the layers between, AdamW for those at the ends, which meet pixels, words and times, and for what is
-    no matrix."""
+    """Muon for the layers between, AdamW for those at the ends, which meet pixels, words and times, for the thin
+    matrices of a LoRA, and for what is no matrix."""
     parameters = {name: p for name, p in losses.named_parameters() if p.requires_grad}
     inner = {name for name, p in parameters.items() if p.ndim > 1 and not any(end in name for end in ENDS)}
     outer = [p for name, p in parameters.items() if name not in inner]
-    return [
-        Muon([parameters[name] for name in sorted(inner)], lr),
-        torch.optim.AdamW(outer, lr, betas=(0.9, 0.98), weight_decay=0.01, fused=True),
-    ]
+    adamw = torch.optim.AdamW(outer, lr, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
+    return [Muon([parameters[name] for name in sorted(inner)], lr), adamw] if inner else [adamw]
 
 
 def learning_rate(step, done):

@@ -13,7 +13,7 @@ from ...pixels import psnr, to_bytes, to_tensor
 from ...unet import Attention
 from ...vae import AutoencoderKL, Downsample2D, ResnetBlock2D, Upsample2D
 from ..world.scene import ATTRIBUTES, STYLES
-from .data import PAINTER, TRAINING, labelled, one_process, painted, version
+from .data import MASKER, PAINTER, TRAINING, labelled, masked, one_process, painted, version
 from .run import Length, Run, accelerator, finished, loaded
 
 VAE_CONFIG = {
@@ -126,20 +126,25 @@ def reconstructions(vae, pictures):
 
 
 @torch.no_grad()
-def encoded(folder, vae, count, size, first, progress=None):
-    """The latents of painted pictures, (count, 4, h / 8, w / 8), made once for an encoder."""
+def encoded(folder, vae, count, size, first, progress=None, left=False):
+    """The latents of painted pictures, (count, 4, h / 8, w / 8), made once for an encoder; or of what their masks leave
+    of them."""
     key = f"{sum(p.double().abs().sum() for p in vae.encoder.parameters()):.6f}"
-    name = f"latents-{size[0]}x{size[1]}-{first}"
-    file = folder / "data" / f"{name}-{count}-{key}.{version(PAINTER)}.pt"
+    name = f"{'left' if left else 'latents'}-{size[0]}x{size[1]}-{first}"
+    file = folder / "data" / f"{name}-{count}-{key}.{version(MASKER if left else PAINTER)}.pt"
     with one_process(folder / "data" / f"{name}.lock"):
         if not file.exists():
             data = painted(folder / "data", count, size, first, progress)
+            masks = masked(folder / "data", count, size, first, progress) if left else None
             device = "cuda" if torch.cuda.is_available() else "cpu"
             starts = range(0, count, 10)  # on a CPU half again as fast as fifty at a time
-            parts = [
-                vae.to(device).encode(to_tensor(data[start : start + 10]).to(device))[0].cpu()
-                for start in (progress(starts, len(starts), "encoding") if progress else starts)
-            ]
+            parts = []
+            for start in progress(starts, len(starts), "encoding") if progress else starts:
+                some = slice(start, start + 10)
+                x = to_tensor(data[some])
+                if masks is not None:
+                    x = x * (1 - torch.from_numpy(np.unpackbits(masks[some], axis=-1))[:, None])
+                parts.append(vae.to(device).encode(x.to(device))[0].cpu())
             with files.writing(file) as part, open(part, "wb") as out:
                 torch.save(torch.cat(parts), out)
             vae.cpu()

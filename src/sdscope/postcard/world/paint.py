@@ -23,18 +23,24 @@ FINER = 3  # drawn so many times larger than it will be
 
 def paint(scene: Scene, width: int = 128, height: int = 128) -> Image.Image:
     """The picture of a scene, RGB, width x height pixels."""
-    stage = Stage(scene, width, height)
-    paint_sky(stage)
-    stand = PAINT_PLACE[scene.place](stage)
+    stage, things = staged(scene, width, height)
     paint_weather(stage, front=False)
     if scene.style == "photograph" and scene.things:  # what is far is out of focus
         stage.blur(0.012)
-    for thing in stage.cast(stand):
+    for thing in things:
         paint_thing(stage, *thing)
     if scene.place == "snow" and scene.weather not in ("rain", "storm"):
         paint_flakes(stage)
     paint_weather(stage, front=True)
     return PAINT_STYLE[scene.style](stage.brush.image, (width, height), scene)
+
+
+def staged(scene, width, height):
+    """A stage with its sky and its place, and who stands there, as Stage.cast has it."""
+    stage = Stage(scene, width, height)
+    paint_sky(stage)
+    stand = PAINT_PLACE[scene.place](stage)
+    return stage, stage.cast(stand)
 
 
 class Stage:
@@ -82,24 +88,8 @@ class Stage:
 def paint_thing(stage, thing, x, y, height):
     """One thing where it stands, with its shadow or its reflection."""
     b, kind, scene = stage.brush, THINGS[thing.subject], stage.scene
-    rng = stage.rng(thing.subject)  # several of a kind look the same way
     at_sea = scene.place == "sea"
-    scale = height * b.scale
-    size = (round(1.25 * kind.width * scale), round(1.2 * scale))
-    layer = Image.new("RGBA", size)
-    seen = replace(b.palette, light=mix(b.palette.light, (1, 1, 1), 0.35))  # what matters stands in a better light
-    brush = Brush(
-        layer,
-        seen,
-        scale,
-        origin=(size[0] / 2, size[1] - 0.08 * scale),
-        up=-1,
-        turned=int(rng.choice((-1, 1))),
-        sun=-b.shadow,
-    )
-    kind.paint(brush, PAINTS[thing.colour], thing.colour, rng)
-    left, top = round(x * b.scale - brush.origin[0]), round(y * b.scale - brush.origin[1])
-
+    layer, (left, top) = layer_of(stage, thing, x, y, height)
     if at_sea and kind.where in ("land", "near"):
         paint_island(stage, x, y, 0.62 * kind.width * height + 0.06)
     elif kind.where == "water" and not at_sea:
@@ -115,6 +105,27 @@ def paint_thing(stage, thing, x, y, height):
     b.image.paste(layer, (left, top), layer)
     if kind.where == "water":
         paint_wake(stage, x, y, 0.5 * kind.foot * height, at_sea)
+
+
+def layer_of(stage, thing, x, y, height):
+    """One thing alone, RGBA, and where the upper left corner of that belongs: what of it is to be seen is its alpha."""
+    b, kind = stage.brush, THINGS[thing.subject]
+    rng = stage.rng(thing.subject)  # several of a kind look the same way
+    scale = height * b.scale
+    size = (round(1.25 * kind.width * scale), round(1.2 * scale))
+    layer = Image.new("RGBA", size)
+    seen = replace(b.palette, light=mix(b.palette.light, (1, 1, 1), 0.35))  # what matters stands in a better light
+    brush = Brush(
+        layer,
+        seen,
+        scale,
+        origin=(size[0] / 2, size[1] - 0.08 * scale),
+        up=-1,
+        turned=int(rng.choice((-1, 1))),
+        sun=-b.shadow,
+    )
+    kind.paint(brush, PAINTS[thing.colour], thing.colour, rng)
+    return layer, (round(x * b.scale - brush.origin[0]), round(y * b.scale - brush.origin[1]))
 
 
 def model(layer, sun):
