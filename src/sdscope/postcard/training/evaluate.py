@@ -26,7 +26,7 @@ from .judge import Judge, trained_judge, verdict
 from .run import fast_in_bfloat16
 from .sheets import PROMPTS
 
-GUIDANCE = (1.0, 2.0, 3.0, 5.0, 7.5)
+GUIDANCE = (1.0, 3.0, 5.0, 7.5)
 STEPS, FEWER = usual(StableDiffusion.__call__)["num_inference_steps"], (5, 10)
 
 
