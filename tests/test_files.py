@@ -252,10 +252,7 @@ COMMANDS = {
     "evaluate folder": "evaluate --folder",
     "evaluate-variants out": "evaluate-variants -o",
     "evaluate-variants folder": "evaluate-variants --folder",
-    **{
-        f"{name} folder": f"{name} --pictures 100 --folder"
-        for name in ("all", "paint", *train.STAGES)
-    },
+    **{f"{name} folder": f"{name} --pictures 100 --folder" for name in ("all", "paint", *train.STAGES)},
 }
 
 READ = {"generate image", "generate mask", "dreambooth pictures"}  # nothing is written there
