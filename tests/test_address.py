@@ -55,7 +55,6 @@ def named(root):
         "changes": re.search(r"^\[Unreleased\]: (.*)", (root / "CHANGELOG.md").read_text(), re.M)[1],
         "deck": deck["themeConfig"]["repository"],
         "picture": deck["seoMeta"]["ogImage"],
-        "online": re.search(r"\]\((https://[^)]*github\.io/[^)]*)", (root / "README.md").read_text())[1],
     }
     versions = {
         "package": re.search(r'^__version__ = "(.*)"$', (root / "src/sdscope/version.py").read_text(), re.M)[1],

@@ -342,7 +342,7 @@ def world(tmp_path, given, monkeypatch):
     for name, stands_in in dict(
         trained_vae=lambda folder, name="vae": vae,
         trained_text_encoder=lambda folder: nn.Linear(1, 1),
-        small_model=lambda folder: SimpleNamespace(
+        made_model=lambda folder, name: SimpleNamespace(
             text_encoder=nn.Linear(1, 1), unet=train_diffusion.UNet2DConditionModel(train_diffusion.UNET_CONFIG)
         ),
         keep_story=lambda *_, **__: None,
