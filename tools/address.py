@@ -24,7 +24,7 @@ VERSION = re.compile(
 VERSIONS = {
     "src/sdscope/version.py": r'(?<=^__version__ = ")[^"]+(?="$)',
     "CITATION.cff": r'(?<=^version: ")[^"]+(?="$)',
-    "notebooks/*.ipynb": r'(?<=^    "    release = \\"v)[^"\\]+(?=\\"\\n",$)',
+    "notebooks/**/*.ipynb": r'(?<=^    "    release = \\"v)[^"\\]+(?=\\"\\n",$)',
 }
 
 

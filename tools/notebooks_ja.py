@@ -21,8 +21,9 @@ SECTION = re.compile(r"^(<!-- (\S+) [0-9a-f]{8} -->)\n", re.M)
 
 
 def heading(cell):
-    """The line above the translation of this English cell"""
-    return f"<!-- {cell.id} {hashlib.sha256(cell.source.encode()).hexdigest()[:8]} -->"
+    """The line above the translation of this English cell. Without the targets of links, which `make address` changes"""
+    words = re.sub(r"\]\([^)]*\)", "]", cell.source)
+    return f"<!-- {cell.id} {hashlib.sha256(words.encode()).hexdigest()[:8]} -->"
 
 
 def japanese(path):
