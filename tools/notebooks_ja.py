@@ -21,7 +21,7 @@ SECTION = re.compile(r"^(<!-- (\S+) [0-9a-f]{8} -->)\n", re.M)
 
 
 def heading(cell):
-    """The line above the translation of this English cell. Without the targets of links, which `make address` changes"""
+    """The line above its translation. Without the targets of links, which `make address` changes"""
     words = re.sub(r"\]\([^)]*\)", "]", cell.source)
     return f"<!-- {cell.id} {hashlib.sha256(words.encode()).hexdigest()[:8]} -->"
 
