@@ -37,7 +37,7 @@ const INSIDE: Record<string, (version: string) => Omit<Work, 'version'>[]> = {
 }
 
 /** The folder of the package that a file is of: /…/node_modules/@scope/name */
-const packageOf = (file: string) => file.match(/^(?:[^\0]*\/)?node_modules\/(?:@[^/]+\/)?[^/]+(?=\/)/)?.[0]
+const packageOf = (file: string) => file.match(/^(?:[^\0]*\/)?node_modules\/(?:@[^/]+\/)?[^./][^/]*(?=\/)/)?.[0]
 
 /** What a package says of itself, and the works in it */
 function worksOf(folder: string): Work[] {
