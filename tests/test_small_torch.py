@@ -359,7 +359,7 @@ def test_there_are_twelve_ideas_and_more():
 
 @pytest.mark.parametrize("idea", IDEAS, ids=[idea["name"] for idea in IDEAS])
 def test_an_idea_runs_and_changes_the_picture(idea, painted, originals):
-    steps = 12 if "i == 10" in str(idea["to"]) else 6
+    steps = 12 if "i == 6" in str(idea["to"]) else 6
     far = np.abs(painted([with_idea(idea)], steps) - originals[steps]).mean()
     assert far > 2, f"nobody sees a difference of {far:.1f} of 255"
 

@@ -45,6 +45,8 @@ function worksOf(folder: string): Work[] {
   const texts = readdirSync(folder).filter(file => LICENCE.test(file)).sort().map(file => readFileSync(`${folder}/${file}`, 'utf8').trim())
   if (!texts.length && MISSING[name])
     texts.push(MISSING[name]())
+  else if (!texts.length && license === 'Apache-2.0')
+    texts.push(text('apache-2.0'))
   else if (!texts.length && license === 'MIT')
     texts.push(mit(author?.name ?? author ?? `the authors of ${name}`))
   const from = homepage ?? (repository?.url ?? repository ?? '').replace(/^git\+/, '').replace(/\.git$/, '')
