@@ -379,7 +379,7 @@ def test_the_unet_learns_normalised_latents_with_their_captions_one_in_ten_left_
     assert shares(sizes) == pytest.approx(train_diffusion.SIZES, abs=0.04)
     assert captions.count(None) / len(captions) == pytest.approx(0.1, abs=0.01)
     assert {(i, c) for i in range(48) for c in range(data.CAPTIONS)} == set(captions) - {None}
-    often = train_diffusion.timestep_weights(DDIM(train_diffusion.SCHEDULER_CONFIG), 1).view(10, 100).sum(1)
+    often = train_diffusion.timestep_weights(DDIM(train_diffusion.SCHEDULER_CONFIG), 128).view(10, 100).sum(1)
     assert (np.histogram(times, 10, (0, 1000))[0] / len(times)).tolist() == pytest.approx(often.tolist(), abs=0.01)
 
 
@@ -387,18 +387,18 @@ def test_large_pictures_come_in_their_sizes_normalised_anew(world):
     sizes, times, captions = lessons(world, train_diffusion.train_large, (256, 256))
     assert shares(sizes) == pytest.approx(train_diffusion.LARGE, abs=0.04)
     assert captions.count(None) / len(captions) == pytest.approx(0.1, abs=0.01)
-    often = train_diffusion.timestep_weights(DDIM(train_diffusion.SCHEDULER_CONFIG), 2).view(10, 100).sum(1)
+    often = train_diffusion.timestep_weights(DDIM(train_diffusion.SCHEDULER_CONFIG), 256).view(10, 100).sum(1)
     assert (np.histogram(times, 10, (0, 1000))[0] / len(times)).tolist() == pytest.approx(often.tolist(), abs=0.01)
 
 
-@pytest.mark.parametrize("finer", [1, 2])
-def test_times_are_drawn_as_min_snr_would_weigh_them(finer):
+@pytest.mark.parametrize("side", [64, 128, 256])
+def test_times_are_drawn_as_min_snr_would_weigh_them(side):
     """arXiv:2303.09556, of v: min(SNR, 5) / (SNR + 1); a quarter of all draws is even. Twice as fine: four times the
-    SNR, arXiv:2301.11093."""
+    SNR, arXiv:2301.11093; as it is for 64 pixels."""
     betas = np.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2
-    snr = finer**2 / (1 / np.cumprod(1 - betas) - 1)
+    snr = (side / 64) ** 2 / (1 / np.cumprod(1 - betas) - 1)
     weight = np.minimum(snr, 5) / (snr + 1)
-    found = train_diffusion.timestep_weights(DDIM(train_diffusion.SCHEDULER_CONFIG), finer).double().numpy()
+    found = train_diffusion.timestep_weights(DDIM(train_diffusion.SCHEDULER_CONFIG), side).double().numpy()
     assert np.allclose(found, 0.75 * weight / weight.sum() + 0.25 / 1000, rtol=1e-3)
     assert found.max() > 2 * found[0] and found.max() > 5 * found[-1]
 

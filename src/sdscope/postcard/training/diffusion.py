@@ -175,7 +175,7 @@ def run_diffusion(folder, name, losses, vae, data, sizes, length, model):
     buckets = [((latents - mean[:, None, None]) / std[:, None, None], ids) for latents, ids in buckets]
     if device.type == "cuda":
         buckets = [(latents.to(device), ids.to(device)) for latents, ids in buckets]
-    times = timestep_weights(scheduler, next(iter(sizes))[0] / 128)
+    times = timestep_weights(scheduler, next(iter(sizes))[0])
     parts = torch.tensor(list(sizes.values()), dtype=torch.float64).numpy()
 
     def batch(rng, done):
@@ -204,14 +204,15 @@ def asked(rng, scheduler, times, x0, ids, empty):
     return scheduler.add_noise(x0, noise, timesteps), timesteps, input_ids, velocity
 
 
-def timestep_weights(scheduler, finer):
+def timestep_weights(scheduler, side):
     """How often each time is drawn: as min-SNR (Hang et al., arXiv:2303.09556) would weigh it, and every time a
     little.
 
-    What is large, where things are and how many, is settled at noisier times the finer a picture is: noise is averaged
-    over finer**2 times as many latents (Hoogeboom et al., arXiv:2301.11093, section 2.1).
+    side: of the pictures, in pixels. What is large, where things are and how many, is settled at noisier times the finer
+    a picture is: noise is averaged over more latents. The schedule is right for 64 pixels, and counts as (side / 64)**2
+    times the SNR there (Hoogeboom et al., arXiv:2301.11093, section 2.1).
     """
-    snr = finer**2 * scheduler.alphas_cumprod / (1 - scheduler.alphas_cumprod)
+    snr = (side / 64) ** 2 * scheduler.alphas_cumprod / (1 - scheduler.alphas_cumprod)
     weight = snr.clamp(max=5) / (snr + 1)
     return 0.75 * weight / weight.sum() + 0.25 / len(snr)
 

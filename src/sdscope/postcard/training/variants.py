@@ -189,7 +189,7 @@ def train_variant(name: str, folder: Path, pictures: int, length: Length, progre
     run = Run(folder / name, VariantLoss(pipe.text_encoder, trainable(pipe.unet, variant)), length)
     for part in pipe.unet, pipe.vae:
         part.to(run.accelerator.device)
-    times, empty = timestep_weights(pipe.scheduler, pipe.size / 128), torch.from_numpy(tokenize(pipe.tokenizer, [""]))
+    times, empty = timestep_weights(pipe.scheduler, pipe.size), torch.from_numpy(tokenize(pipe.tokenizer, [""]))
     metadata = {"base": weights_sha256(base)}  # and nothing else: safetensors writes several in any order
 
     def batch(rng, done):
