@@ -23,6 +23,9 @@ STIRS = """() => {
         ...all(':is(video, animate, animateTransform, [aria-label=Pause])').map(e => e.outerHTML.slice(0, 60)),
     ]
 }"""
+# Where the notebooks' pictures are on the slide
+PAINTED = """() => [...document.querySelectorAll('#slide-content img')].filter(e => e.checkVisibility())
+    .map(e => e.getBoundingClientRect()).map(box => [box.x, box.y, box.width, box.height])"""
 SMALLEST_TEXT = 14  # px on the canvas; formulas have smaller parts of their own
 
 
@@ -56,9 +59,10 @@ def open_built():
 
 def walk():
     """faults: {(slide, what is wrong): click where it was first seen}; barriers: {what axe says: slide};
-    pictures: {title: the slide after its last click}; titles, notes, said (below the slide, on a phone), short,
-    stirs: of each slide"""
-    seen = SimpleNamespace(faults={}, barriers={}, pictures={}, titles=[], notes=[], said=[], short=[], stirs=[])
+    pictures: {title: the slide after its last click}, painted: {title: where on it pictures of notebooks are};
+    titles, notes, said (below the slide, on a phone), short, stirs: of each slide"""
+    seen = SimpleNamespace(faults={}, barriers={}, pictures={}, painted={})
+    seen.titles, seen.notes, seen.said, seen.short, seen.stirs = [], [], [], [], []
     with open_built() as deck:
         for no, click in deck.walk():
             for what in [*looked(deck.page), *deck.take_problems()]:
@@ -71,6 +75,7 @@ def walk():
                 seen.stirs.append(stirs(deck.page))
                 seen.short.append(bool(slide["frontmatter"].get("short")))
                 seen.pictures[slide["title"]] = picture = Image.open(io.BytesIO(deck.page.screenshot())).convert("RGB")
+                seen.painted[slide["title"]] = deck.page.evaluate(PAINTED)
                 if picture.getcolors(100):
                     seen.faults.setdefault((no, "is blank"), click)
                 for what in violations(deck.page):
