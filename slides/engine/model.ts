@@ -43,8 +43,16 @@ export async function openModel({ base, device, onProgress }: Options): Promise<
   return openOn('wasm', info, base, onProgress, true)
 }
 
-/** A real one: not a GPU that the CPU plays. */
+/**
+ * Safari, and every browser on iOS: there the runtime's WebGPU eats memory until the page is killed
+ * (github.com/microsoft/onnxruntime/issues/26827, 27584).
+ */
+export const isWebKit = (userAgent: string) => /AppleWebKit/.test(userAgent) && !/Chrome\//.test(userAgent)
+
+/** A real one, where it is known to work: not a GPU that the CPU plays. */
 async function hasGpu() {
+  if (isWebKit(navigator.userAgent))
+    return false
   const adapter = await (navigator as any).gpu?.requestAdapter().catch(() => null)
   return adapter != null && !adapter.info.isFallbackAdapter
 }
