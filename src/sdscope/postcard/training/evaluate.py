@@ -27,7 +27,7 @@ from .run import fast_in_bfloat16
 from .sheets import PROMPTS
 
 GUIDANCE = (1.0, 3.0, 5.0, 7.5)
-STEPS, FEWER = usual(StableDiffusion.__call__)["num_inference_steps"], (5, 10)
+STEPS, FEWER = usual(StableDiffusion.__call__)["num_inference_steps"], (4, 5, 10)
 
 
 def evaluate(folder: Path, model: str, out: Path, count: int = 500, prompts: int = 12, seeds: int = 8, progress=None):
