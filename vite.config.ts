@@ -59,6 +59,9 @@ const licences = makeLicences()
 
 const RUNTIMES = { wasm: runtime('ort-wasm-simd-threaded'), webgpu: runtime('ort-wasm-simd-threaded.asyncify') }
 
+// The language of the deck that is built, slides.ja.md: its components speak it (slides/words/).
+const language = process.argv.join(' ').match(/slides\.(\w+)\.md/)?.[1] ?? 'en'
+
 // Nothing that is typed leaves the page: it may connect to where it came from and to nowhere else.
 const POLICY = [
   'default-src \'self\'',
@@ -110,7 +113,7 @@ const editing: Plugin = {
 const isolation = { 'Cross-Origin-Opener-Policy': 'same-origin', 'Cross-Origin-Embedder-Policy': 'require-corp' }
 
 export default defineConfig({
-  define: { __COMMIT__: JSON.stringify(commit()), __REGIONS__: JSON.stringify(regions()), __ORT__: JSON.stringify(RUNTIMES), __PYODIDE__: JSON.stringify(pyodide) },
+  define: { __LANGUAGE__: JSON.stringify(language), __COMMIT__: JSON.stringify(commit()), __REGIONS__: JSON.stringify(regions()), __ORT__: JSON.stringify(RUNTIMES), __PYODIDE__: JSON.stringify(pyodide) },
   plugins: [securityPolicy, python, serviceWorker, editing, licences.page()],
   server: { headers: isolation },
   preview: { headers: isolation },

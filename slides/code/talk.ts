@@ -5,6 +5,7 @@ import type { Result, Run, Settings } from '../python/types'
 import { Failure } from '../python/types'
 import { isOnMachine } from '../python/kernel'
 import { shared } from '../lab/windows'
+import { say } from '../words'
 
 declare const __REGIONS__: Record<string, [number, number]>
 
@@ -136,28 +137,28 @@ export async function run(block: Block, code: string) {
   const [module, region] = partsOf(block)
   const asked = JSON.stringify(settings)
   const original = isCell(block) || asked === JSON.stringify(example) ? null : kept.get(asked) ?? empty()
-  const trial: Trial = { block, code, settings, changed: empty(), original, going: true, says: 'Python comes …', printed: '', figure: null, failure: null }
+  const trial: Trial = { block, code, settings, changed: empty(), original, going: true, says: say('code.python-comes'), printed: '', figure: null, failure: null }
   set({ trials: { ...talk.trials, [block]: trial }, at: 0 })
   const heard = () => mine === turn && talk.trials[block].going // not what still comes of a run that was stopped
-  const say = (says: string) => heard() && tell({ trial: block, set: { says } })
+  const show = (says: string) => heard() && tell({ trial: block, set: { says } })
 
   async function paint(of: 'changed' | 'original', foreign = talk.linked.includes(block)): Promise<Result> {
     const { pythonFor } = await import('../python')
     const python = await pythonFor({ foreign })
     if (stopped === mine)
-      throw new Failure('stopped', 'Stopped.')
+      throw new Failure('stopped', 'stopped')
     if (!python.has(module, region))
-      throw new Failure('missing', `${block} needs torch on this machine: make talk.`)
+      throw new Failure('missing', say('code.needs-torch', { block }))
     set({ python: python.name })
     const task = isCell(block) ? { changes: [], cell: code, cellOf: block } : { changes: of === 'changed' ? [{ module, region, code }] : [] }
     current = python.run({ ...task, settings }, {
-      onState: say,
+      onState: show,
       onPrint: printed => heard() && of === 'changed' && tell({ trial: block, printed }),
       onStep: ({ i, t, picture }) => {
         if (!heard())
           return
         tell({ trial: block, step: { i, t, picture }, of })
-        say(`${of === 'changed' ? 'Changed' : 'As it was'}: step ${i + 1}`)
+        show(say(of === 'changed' ? 'code.step-of-changed' : 'code.step-of-original', { step: i + 1 }))
       },
     })
     try {
@@ -167,9 +168,9 @@ export async function run(block: Block, code: string) {
     }
     catch (error) {
       const { kind, message } = error as Failure
-      if (!heard() || python.name === 'in this page' || !['lost', 'missing'].includes(kind))
+      if (!heard() || python.isInPage || !['lost', 'missing'].includes(kind))
         throw error
-      tell({ trial: block, printed: `${message}: the page's own Python goes on.\n` })
+      tell({ trial: block, printed: `${say('code.page-goes-on', { message })}\n` })
       tell({ trial: block, set: { [of]: empty() } })
       return paint(of, true)
     }
@@ -183,8 +184,9 @@ export async function run(block: Block, code: string) {
       await paint('original')
       kept.set(asked, talk.trials[block].original!)
     }
-    const share = Number.isNaN(pythonSeconds) ? '' : `, ${pythonSeconds.toFixed(1)} of them in Python`
-    say(picture ? `Painted in ${seconds.toFixed(1)} s${share}.` : value || isCell(block) ? 'It ran.' : 'It ran, and gave no picture.')
+    const painted = Number.isNaN(pythonSeconds) ? 'code.painted' : 'code.painted-share'
+    const times = { seconds: seconds.toFixed(1), python: pythonSeconds.toFixed(1) }
+    show(picture ? say(painted, times) : value || isCell(block) ? say('code.ran') : say('code.ran-without-picture'))
     tell({ trial: block, set: { going: false } })
   }
   catch (error) {
@@ -192,7 +194,7 @@ export async function run(block: Block, code: string) {
     const isHere = where === (isCell(block) ? undefined : region)
     const failure = kind === 'stopped' ? null : { message, line: isHere ? line : undefined }
     if (mine === turn) // else the next run is on its way
-      tell({ trial: block, set: { going: false, says: kind === 'stopped' ? 'Stopped.' : '', failure } })
+      tell({ trial: block, set: { going: false, says: kind === 'stopped' ? say('code.stopped') : '', failure } })
   }
 }
 

@@ -13,7 +13,7 @@ import workerUrl from './worker?worker&url'
 export * from './types'
 
 export interface Run {
-  /** null: it was cancelled, by cancel() or by the next run. EngineError: settings, no-memory, failed. */
+  /** null: it was cancelled, by cancel() or by the next run. EngineError: settings-…, lost-…, no-memory, failed. */
   finished: Promise<Result | null>
   /** It stops before its next step. */
   cancel: () => void
@@ -59,7 +59,7 @@ export function openEngine({ model = `${import.meta.env.BASE_URL}model/`, device
   function load() {
     return loaded ??= (async () => {
       if (!hasSimd())
-        throw new EngineError('no-webassembly', 'This browser has no WebAssembly SIMD, which the model needs: a newer browser has it.')
+        throw new EngineError('no-webassembly')
       worker = openWorker()
       return await worker.ask('load', { base, device }, { onProgress }).finished
     })().catch((error) => {
@@ -121,7 +121,7 @@ function openWorker() {
       return (call.watch[data.event] as any)?.(...data.values)
     waiting.delete(data.id)
     if ('error' in data)
-      call.reject(new EngineError(data.error.code, data.error.message))
+      call.reject(new EngineError(data.error.code, data.error.values))
     else
       call.resolve(data.done)
   })
@@ -137,7 +137,7 @@ function openWorker() {
     close() {
       worker.terminate()
       URL.revokeObjectURL(blob)
-      fail(new EngineError('failed', 'The engine was closed.'))
+      fail(new EngineError('closed'))
     },
   }
 }
@@ -151,7 +151,7 @@ function startWorker(url: string) {
   }
 }
 
-const noWorker = () => new EngineError('no-worker', 'This browser did not start the part of the page that computes: a newer one does.')
+const noWorker = () => new EngineError('no-worker')
 
 /** A function that uses a vector of 128 bits: does the browser take it for a program? */
 function hasSimd() {

@@ -1,7 +1,7 @@
 // What engine.ts and worker.ts say to each other.
 
 import type { Options } from './model'
-import type { ErrorCode, Loaded, Network, Result, Settings, Tensor, Tokens, Watch } from './types'
+import type { EngineError, Loaded, Network, Result, Settings, Tensor, Tokens, Watch } from './types'
 
 /** What the worker can be asked for: name -> its arguments and what it gives. */
 export interface Calls {
@@ -23,5 +23,5 @@ export interface Events extends Required<Watch> {
 export type Reply = { id: number } & (
   | { event: keyof Events, values: any[] }
   | { done: any }
-  | { error: { code: ErrorCode, message: string } }
+  | { error: Pick<EngineError, 'code' | 'values'> }
 )

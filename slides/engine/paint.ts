@@ -9,7 +9,7 @@ import { EngineError, USUAL } from './types'
 
 const LARGEST = 1e18 // the networks square what they are given, and float32 ends at 3.4e38
 
-/** null: it was cancelled. EngineError: settings, before any work; or numbers end on the way, and so does the run. */
+/** null: it was cancelled. EngineError: settings-…, before any work; lost-…: numbers end on the way, and so does the run. */
 export async function paint(model: Model, settings: Settings, watch: Required<Watch>, isCancelled: () => boolean): Promise<Result | null> {
   const start = performance.now()
   const s = complete(model, settings)
@@ -44,7 +44,7 @@ export async function paint(model: Model, settings: Settings, watch: Required<Wa
     const combined = uncond ? { data: combine(1 - s.guidance, uncond.data, s.guidance, cond.data), dims } : cond
     const { prev, x0 } = scheduler.step(combined.data, i, latents)
     if (lost(prev) || lost(x0))
-      throw new EngineError('failed', `After step ${i + 1} of ${s.steps} the latents are no numbers any more: ${cause(latents, uncond, cond, combined)}.`)
+      throw new EngineError(`lost-${cause(latents, uncond, cond, combined)}`, { step: i + 1, steps: s.steps })
     const now: Omit<Step, 'image'> = {
       i, t, latents: { data: latents, dims }, uncond, cond, guided: combined, x0: { data: x0, dims },
       attention: s.attention ? parts(outputs, 'attention.', last) : {},
@@ -79,33 +79,33 @@ function complete({ info }: Model, settings: Settings) {
   }
   const most = info.scheduler.num_train_timesteps - info.scheduler.steps_offset
   for (const text of [s.prompt, s.negativePrompt])
-    require(text.isWellFormed(), 'A prompt holds half a character: type it again.')
+    require(text.isWellFormed(), 'prompt')
   for (const side of [s.width, s.height])
-    require(side >= 2 * info.factor && side % info.factor === 0, `Width and height must be multiples of ${info.factor} pixels, such as ${info.size}.`)
-  require(Number.isInteger(s.steps) && s.steps >= 1 && s.steps <= most, `Steps must be a whole number from 1 to ${most}.`)
-  require(Number.isFinite(s.guidance), 'The guidance must be a number, such as 5 (1 or less: no guidance).')
-  require(Number.isSafeInteger(s.seed) && s.seed >= 0, 'The seed must be a whole number from 0 to 9007199254740991.')
+    require(side >= 2 * info.factor && side % info.factor === 0, 'size', { factor: info.factor, size: info.size })
+  require(Number.isInteger(s.steps) && s.steps >= 1 && s.steps <= most, 'steps', { most })
+  require(Number.isFinite(s.guidance), 'guidance')
+  require(Number.isSafeInteger(s.seed) && s.seed >= 0, 'seed')
   const dims = [info.latent_channels, s.height / info.factor, s.width / info.factor]
   const noise = () => ({ data: randn(dims[0] * dims[1] * dims[2], s.seed), dims })
   return { ...s, latents: s.latents ?? noise() }
 }
 
-function require(fits: boolean, message: string) {
+function require(fits: boolean, setting: 'prompt' | 'size' | 'steps' | 'guidance' | 'seed', values = {}) {
   if (!fits)
-    throw new EngineError('settings', message)
+    throw new EngineError(`settings-${setting}`, values)
 }
 
 /** Not-a-number, infinity, or so large that the next network makes them of it: a picture would be black, without a word. */
 export const lost = (x: Float32Array) => !x.every(value => Math.abs(value) < LARGEST)
 
-/** Where it comes from, and what to do: as in src/sdscope/steps.py */
+/** Where it comes from: as in src/sdscope/steps.py */
 function cause(latents: Float32Array, uncond: Tensor | null, cond: Tensor, combined: Tensor) {
   if (lost(latents))
-    return 'they were none before the first step'
+    return 'before'
   if (!lost(combined.data))
-    return 'the scheduler divided by zero; take fewer steps or another scheduler'
+    return 'in-scheduler'
   const halves = uncond ? [uncond, cond] : [cond]
-  return halves.some(half => lost(half.data)) ? 'the network gave none; take less guidance' : 'take less guidance'
+  return halves.some(half => lost(half.data)) ? 'in-network' : 'in-guidance'
 }
 
 /** [B, …] -> its row i, […] */

@@ -41,7 +41,7 @@ export async function readJson(url: string): Promise<any> {
 /**
  * All files, from the cache or the network, in the order of `wanted`. `deck`: its address. Afterwards the cache holds
  * these, what other decks of this host last wanted, and no older ones.
- * EngineError: no-network, missing-file, corrupt-file.
+ * EngineError: no-network, broke-off, missing-file, corrupt-file.
  */
 export async function readFiles(deck: string, wanted: Wanted[], onProgress: (bytes: number, total: number) => void) {
   const cache = await openCache()
@@ -83,9 +83,9 @@ async function readFile({ url, bytes, sha256 }: Wanted, cache: Cache | null, pro
 async function ask(url: string, cache: RequestCache) {
   const answer = await fetch(url, { cache }).catch(() => null)
   if (!answer)
-    throw new EngineError('no-network', `${nameOf(url)} could not be fetched: is there a network?`)
+    throw new EngineError('no-network', { file: nameOf(url) })
   if (!answer.ok)
-    throw new EngineError('missing-file', `${nameOf(url)} is missing on the server (${answer.status}): the model was not exported.`)
+    throw new EngineError('missing-file', { file: nameOf(url), status: answer.status })
   return answer
 }
 
@@ -96,7 +96,7 @@ async function receive(answer: Response, url: string, bytes: number, progress: (
   let at = 0
   for (;;) {
     const { done, value } = await reader.read().catch(() => {
-      throw new EngineError('no-network', `The download of ${nameOf(url)} broke off: is there a network?`)
+      throw new EngineError('broke-off', { file: nameOf(url) })
     })
     if (done)
       return data.buffer.slice(0, at)
@@ -116,5 +116,5 @@ async function isRight(data: ArrayBuffer, bytes: number, sha256: string) {
   return Array.from(digest, byte => byte.toString(16).padStart(2, '0')).join('') === sha256
 }
 
-const nameOf = (url: string) => new URL(url).pathname.split('/').at(-1)
-const corrupt = (url: string) => new EngineError('corrupt-file', `${nameOf(url)} is damaged: load the page again, or build the deck again.`)
+const nameOf = (url: string) => new URL(url).pathname.split('/').at(-1)!
+const corrupt = (url: string) => new EngineError('corrupt-file', { file: nameOf(url) })

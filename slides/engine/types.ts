@@ -119,12 +119,15 @@ export interface Loaded {
   threads: number
 }
 
-export type ErrorCode = 'no-webassembly' | 'no-worker' | 'no-network' | 'missing-file' | 'corrupt-file' | 'no-memory' | 'settings' | 'failed'
+export type ErrorCode =
+  | 'no-webassembly' | 'no-worker' | 'no-network' | 'broke-off' | 'missing-file' | 'corrupt-file' | 'no-memory' | 'closed' | 'failed' | 'no-picture'
+  | `lost-${'before' | 'in-scheduler' | 'in-network' | 'in-guidance'}`
+  | `settings-${'prompt' | 'size' | 'steps' | 'guidance' | 'seed'}`
 
-/** What can go wrong, for the reader in one sentence; `code` for the program. */
+/** What can go wrong: a code and what belongs to it. The sentence for the reader: told() of slides/words/. */
 export class EngineError extends Error {
-  constructor(readonly code: ErrorCode, message: string) {
-    super(message)
+  constructor(readonly code: ErrorCode, readonly values: Record<string, string | number> = {}) {
+    super(code)
     this.name = 'EngineError'
   }
 }

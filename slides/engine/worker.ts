@@ -41,20 +41,20 @@ const handlers: Handlers = {
   encode: async text => (await model).encode((await model).tokenize(text).ids),
   async decode(latents) {
     if (lost(latents.data))
-      throw new EngineError('failed', 'No picture can be made of these latents: they are no numbers, or too large.')
+      throw new EngineError('no-picture')
     return (await model).decode(latents)
   },
   network: async asked => (await model).network(asked),
 }
 
-/** What is thrown, as one sentence with a code. */
-function explained(error: unknown) {
+/** What is thrown, as a code and what belongs to it. */
+function explained(error: unknown): Pick<EngineError, 'code' | 'values'> {
   if (error instanceof EngineError)
-    return { code: error.code, message: error.message }
+    return { code: error.code, values: error.values }
   const message = error instanceof Error ? error.message : String(error)
   if (error instanceof RangeError || /out of memory|OOM|bad_alloc|allocation|too large/i.test(message))
-    return { code: 'no-memory' as const, message: 'There is not enough memory here for the model: close other pages, or take a smaller picture.' }
-  return { code: 'failed' as const, message: `The model could not go on: ${message.split(' : ').at(-1)}.` }
+    return { code: 'no-memory', values: {} }
+  return { code: 'failed', values: { message: message.split(' : ').at(-1)! } }
 }
 
 // not self.onmessage: the runtime's own threads would take it for theirs

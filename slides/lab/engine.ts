@@ -1,6 +1,7 @@
 // The one engine of this page, opened when somebody first asks for it, and what it says meanwhile.
 import { reactive } from 'vue'
 import type { Engine, Loaded } from '../engine/engine'
+import { told } from '../words'
 
 export const status = reactive({
   phase: 'closed' as 'closed' | 'loading' | 'ready' | 'failed',
@@ -23,7 +24,7 @@ export function useEngine(): Promise<Engine> {
     return engine
   })().catch((error) => {
     opening = null
-    Object.assign(status, { phase: 'failed', message: error.message })
+    Object.assign(status, { phase: 'failed', message: told(error) })
     throw error
   })
 }

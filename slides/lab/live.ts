@@ -4,6 +4,7 @@ import { onUnmounted, reactive, ref, watch } from 'vue'
 import { useIsSlideActive } from '@slidev/client'
 import type { Engine, Run, Settings } from '../engine/engine'
 import { USUAL } from '../engine/types'
+import { say, told } from '../words'
 import { status, useEngine } from './engine'
 import { useShared } from './windows'
 
@@ -28,12 +29,12 @@ export function useLive() {
     else
       pictures[news.name] = news.picture
   })
-  const say = (says: string) => tell({ says })
+  const show = (says: string) => tell({ says })
 
   async function paint(wanted: Record<string, Settings | ((engine: Engine) => Promise<Settings>)>) {
     tell({ begin: true })
     const mine = turn
-    say('Loading the model …')
+    show(say('model.comes'))
     try {
       const engine = await useEngine()
       for (const [name, settings] of Object.entries(wanted)) {
@@ -43,7 +44,7 @@ export function useLive() {
         current = engine.paint(asked, {
           onStep({ i, image }) {
             if (mine !== turn) return
-            say(`${name}: step ${i + 1} of ${steps}`)
+            show(say('live.step', { name, step: i + 1, steps }))
             if (image) tell({ name: `${name} ${i + 1}`, picture: image })
           },
         })
@@ -51,10 +52,10 @@ export function useLive() {
         if (!result) return
         tell({ name, picture: result.image })
       }
-      say('Painted in this page.')
+      show(say('live.painted'))
     }
-    catch (error: any) {
-      if (mine === turn) say(error.message)
+    catch (error) {
+      if (mine === turn) show(told(error))
     }
   }
 
@@ -66,11 +67,11 @@ export function useLive() {
 
   function stop() {
     cancel()
-    if (!says.value.startsWith('Painted')) says.value = ''
+    if (says.value !== say('live.painted')) says.value = ''
   }
   watch(active, on => on || stop())
   onUnmounted(stop)
-  watch(() => status.bytes, bytes => status.phase === 'loading' && says.value && say(`Loading the model: ${(bytes / 1e6).toFixed(0)} of ${(status.total / 1e6).toFixed(0)} MB`))
+  watch(() => status.bytes, bytes => status.phase === 'loading' && says.value && show(say('model.bytes', { done: (bytes / 1e6).toFixed(0), total: (status.total / 1e6).toFixed(0) })))
 
   return { pictures, says, paint, stop }
 }

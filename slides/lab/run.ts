@@ -2,6 +2,7 @@
 import { shallowReactive } from 'vue'
 import type { Engine, Result, Run, SchedulerName, Step, Tensor, Tokens } from '../engine/engine'
 import { USUAL } from '../engine/types'
+import { told } from '../words'
 import { useEngine } from './engine'
 import { shared } from './windows'
 
@@ -51,8 +52,8 @@ export async function start(settings: LabSettings) {
       await develop(engine, mine)
     }
   }
-  catch (error: any) {
-    tell({ message: error.message })
+  catch (error) {
+    tell({ message: told(error) })
   }
 }
 

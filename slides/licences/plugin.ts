@@ -63,15 +63,17 @@ function iconsIn(css: string) {
 const escaped = (text: string) => text.replaceAll('&', '&amp;').replaceAll('<', '&lt;')
 const link = ({ from, name }: Work) => /^https?:/.test(from) ? `<a href="${encodeURI(from)}">${escaped(name)}</a>` : escaped(name)
 
-function render(works: Work[]) {
+function render(works: Work[], language: string) {
+  const words = JSON.parse(readFileSync(`slides/words/${language}.json`, 'utf8')) as typeof import('../words/en.json')
+  const says = words['licences.says'].replace('{deck}', `<a href="./">${words['licences.deck']}</a>`)
   const row = (work: Work) => `<tr><td>${link(work)}</td><td>${work.version}</td><td>${escaped(work.licence)}</td></tr>`
   const section = (work: Work) => `<h2>${escaped(`${work.name} ${work.version}`)}</h2>\n<pre>${escaped(work.text)}</pre>`
   return `<!doctype html>
-<html lang="en">
+<html lang="${language}">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width">
-<title>Licences</title>
+<title>${words['licences.title']}</title>
 <style>
 body { max-width: 46rem; margin: 2rem auto; padding: 0 1rem; font: 16px/1.5 system-ui, sans-serif; color: #22303c; background: #fbfaf7; }
 td { padding: 0 1.5rem 0 0; overflow-wrap: anywhere; }
@@ -80,9 +82,8 @@ pre { white-space: pre-wrap; font-size: 13px; }
 </style>
 </head>
 <body>
-<h1>Licences</h1>
-<p><a href="./">The deck</a> is made of the works below, and of its own: its code and the model Postcard come under the MIT licence, its
-text and pictures under CC BY 4.0. No picture, data or weights of anybody else are in it.</p>
+<h1>${words['licences.title']}</h1>
+<p>${says}</p>
 <table>
 <tbody>
 ${works.map(row).join('\n')}
@@ -125,14 +126,18 @@ export function makeLicences() {
     },
   })
 
+  let language = ''
   const page: Plugin = {
     name: 'licences-page',
     apply: 'build',
+    configResolved({ define }) {
+      language = JSON.parse(define!.__LANGUAGE__)
+    },
     generateBundle: {
       order: 'post',
       handler() {
         const works = [...packages].sort().flatMap(worksOf)
-        this.emitFile({ type: 'asset', fileName: 'licences.html', source: render(works) })
+        this.emitFile({ type: 'asset', fileName: 'licences.html', source: render(works, language) })
       },
     },
   }

@@ -31,6 +31,7 @@ export type FromWorker =
   | { loaded: true }
   | { ask: number, network?: Network, text?: string }
   | { print: string }
+  | { cut: true } // what else is printed is not sent
   | { step: { i: number, t: number, latents: Tensor, pred_x0: Tensor | null } }
   | { done: Outcome, seconds: number, waited: number }
   | { lost: string }

@@ -2,6 +2,7 @@
 
 import type { Engine, Tensor, Tokens } from '../engine/engine'
 import { USUAL } from '../engine/types'
+import { say, told } from '../words'
 import type { Asked, FromWorker, ToWorker } from './messages'
 import type { Events, Python, Result, Run, Step, Task } from './types'
 import { Failure } from './types'
@@ -34,7 +35,7 @@ export function openPython(useEngine = async (): Promise<Engine> => (await impor
   async function load({ onState = () => {} }: Pick<Events, 'onState'> = {}) {
     worker ??= startWorker()
     const mine = worker
-    mine.onBytes = bytes => onState(`Python comes: ${(bytes / 1e6).toFixed(1)} of ${(__PYODIDE__.bytes / 1e6).toFixed(1)} MB`)
+    mine.onBytes = bytes => onState(say('python.comes', { done: (bytes / 1e6).toFixed(1), total: (__PYODIDE__.bytes / 1e6).toFixed(1) }))
     await mine.loaded.catch((failure) => {
       end(mine)
       throw failure
@@ -53,16 +54,16 @@ export function openPython(useEngine = async (): Promise<Engine> => (await impor
     before?.stop()
     let stopped = false
     let stop = () => {}
-    const stopping = new Promise<never>((_, reject) => stop = () => (stopped = true, reject(new Failure('stopped', 'Stopped.'))))
+    const stopping = new Promise<never>((_, reject) => stop = () => (stopped = true, reject(new Failure('stopped', 'stopped'))))
     stopping.catch(() => {})
 
     async function go(): Promise<Result> {
       await before?.finished.catch(() => {})
-      events.onState?.('Python and the model come …')
+      events.onState?.(say('python.and-model-come'))
       const [python, engine] = await Promise.race([stopping, Promise.all([load(events), useEngine().catch(missing)])])
       if (stopped)
-        throw new Failure('stopped', 'Stopped.')
-      events.onState?.('running')
+        throw new Failure('stopped', 'stopped')
+      events.onState?.(say('python.running'))
       const { info } = await engine.load()
       const running = python.run(asked(task, info), engine, events)
       stop = () => {
@@ -78,7 +79,7 @@ export function openPython(useEngine = async (): Promise<Engine> => (await impor
       return running.finished.catch((failure) => {
         if (failure.kind === 'lost')
           end(python)
-        throw stopped ? new Failure('stopped', 'Stopped.') : failure
+        throw stopped ? new Failure('stopped', 'stopped') : failure
       })
     }
 
@@ -86,7 +87,8 @@ export function openPython(useEngine = async (): Promise<Engine> => (await impor
   }
 
   return {
-    name: 'in this page',
+    name: say('python.in-page'),
+    isInPage: true,
     has: (module, region) => REGIONS[module]?.includes(region) ?? false,
     load: async events => void await load(events),
     run,
@@ -101,14 +103,14 @@ function asked({ changes, settings, cell }: Task, info: Asked['info']): Asked {
   return { changes, cell: cell ?? null, names: { ...others, ...names }, info }
 }
 
-function missing(error: Error): never {
-  throw new Failure('missing', error.message)
+function missing(error: unknown): never {
+  throw new Failure('missing', told(error))
 }
 
 /** The worker, and what it is doing: loading, or running one task. */
 function startWorker() {
   if (typeof WebAssembly !== 'object' || typeof Worker !== 'function')
-    throw new Failure('missing', 'This browser has no WebAssembly, which Python needs: a newer browser has it.')
+    throw new Failure('missing', say('python.no-webassembly'))
   // A blob's worker obeys the page's content security policy; one with an address of its own would have none.
   const blob = URL.createObjectURL(new Blob([`import ${JSON.stringify(new URL(workerUrl, document.baseURI).href)}`], { type: 'text/javascript' }))
   const worker = new Worker(blob, { type: 'module' })
@@ -124,7 +126,7 @@ function startWorker() {
       hear = (message) => {
         try {
           if ('lost' in message)
-            throw new Failure('lost', `Python broke down (${message.lost}): the next run starts another.`)
+            throw new Failure('lost', say('python.broke-down', { why: message.lost }))
           listen(message, resolve)
         }
         catch (failure) {
@@ -145,7 +147,7 @@ function startWorker() {
         resolve()
     }).catch((failure) => {
       console.warn('Python did not start:', failure.message)
-      throw new Failure('missing', failure.kind === 'lost' ? 'Python could not be fetched or started: is there a network?' : failure.message)
+      throw new Failure('missing', failure.kind === 'lost' ? say('python.not-fetched') : failure.message)
     }),
 
     run(asked: Asked, engine: Engine, events: Events) {
@@ -161,8 +163,8 @@ function startWorker() {
         try {
           send({ answer: id, value: await found })
         }
-        catch (error: any) {
-          send({ answer: id, error: error.message })
+        catch (error) {
+          send({ answer: id, error: told(error) })
         }
       }
 
@@ -186,6 +188,9 @@ function startWorker() {
         }
         else if ('print' in message) {
           events.onPrint?.(message.print)
+        }
+        else if ('cut' in message) {
+          events.onPrint?.(`${say('python.cut')}\n`)
         }
         else if ('step' in message && events.onStep) {
           const before = steps.at(-1)
@@ -224,10 +229,10 @@ function startWorker() {
     close() {
       worker.terminate()
       URL.revokeObjectURL(blob)
-      fail(new Failure('lost', 'Python was ended.'))
+      fail(new Failure('lost', say('python.ended')))
     },
   }
-  worker.addEventListener('error', () => fail(new Failure('missing', 'This browser did not start Python: a newer one does.')))
+  worker.addEventListener('error', () => fail(new Failure('missing', say('python.not-started'))))
   worker.addEventListener('message', ({ data }: MessageEvent<FromWorker>) => hear(data))
   send({ load: { base, sources: readSources(), interrupts } })
   return it

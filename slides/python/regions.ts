@@ -3,14 +3,13 @@
 import ideas from './ideas.json'
 import type { Change, Module } from './types'
 
-/** One change that teaches something: these lines of a region become those; and what to look for then. */
+/** One change that teaches something: these lines of a region become those. What to look for then: look.NAME in words/. */
 export interface Idea {
   name: string
   module: Module
   region: string
   from: string[]
   to: string[]
-  look: string
 }
 
 const texts = import.meta.glob([

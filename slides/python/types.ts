@@ -55,7 +55,7 @@ export interface Events {
   /** What Python prints and warns of, as it comes. Plain text. */
   onPrint?: (text: string) => void
   onStep?: (step: Step) => void
-  /** What is going on, for the reader: 'Python comes: 3.1 of 6.3 MB', 'painting'. */
+  /** What is going on, for the reader, in the words of the deck: 'Python comes: 3.1 of 6.3 MB', 'painting'. */
   onState?: (text: string) => void
 }
 
@@ -95,8 +95,9 @@ export interface Run {
 }
 
 export interface Python {
-  /** For the badge: 'in this page', or 'torch 2.13.0 on this machine'. */
+  /** For the badge: 'Python in this page', or 'Python torch 2.13.0 on this machine'. */
   name: string
+  isInPage: boolean
   /** Whether this Python can run a change of that region: false leaves the editor without "run". */
   has: (module: Module, region: string) => boolean
   /** Fetches and starts it, as the first run does too. Failure: missing. */

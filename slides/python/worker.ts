@@ -89,7 +89,7 @@ function print(text: string) {
   if (printed > MOST_PRINTED)
     return
   printed += text.length + 1
-  tell({ print: printed > MOST_PRINTED ? '… and more, which is not shown.\n' : `${text}\n` })
+  tell(printed > MOST_PRINTED ? { cut: true } : { print: `${text}\n` })
 }
 
 /** The page answers by the number. */

@@ -40,7 +40,8 @@ OPEN = """async options => {
   const { device, threads } = await opened.load()
   return { device, threads }
 }"""
-FAIL = "options => openEngine(options).load().then(() => null, ({ code, message }) => ({ code, message }))"
+SAID = "error => ({ code: error.code, message: told(error) })"
+FAIL = f"options => openEngine(options).load().then(() => null, {SAID})"
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # diffusers and numpy
 
@@ -272,8 +273,8 @@ def test_memory_that_runs_out(visit):
 def test_wrong_settings(visit):
     page = visit()
     page.evaluate(OPEN, {})
-    error = page.evaluate("paint({ prompt: 'a ship', width: 100 }).catch(({ code, message }) => ({ code, message }))")
-    assert error["code"] == "settings" and "multiples of 8" in error["message"]
+    error = page.evaluate(f"paint({{ prompt: 'a ship', width: 100 }}).catch({SAID})")
+    assert error["code"] == "settings-size" and "multiples of 8" in error["message"]
 
 
 def test_nothing_is_fetched_before_load(visit):

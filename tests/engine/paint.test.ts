@@ -102,26 +102,27 @@ test('an oblong picture', async () => {
 })
 
 test.each([
-  [{ steps: 0 }, 'Steps'], [{ steps: 1000 }, 'Steps'], [{ steps: 2.5 }, 'Steps'], [{ width: 36 }, 'Width'], [{ height: 8 }, 'Width'],
-  [{ guidance: Number.NaN }, 'guidance'], [{ seed: -1 }, 'seed'], [{ seed: 2 ** 53 }, 'seed'], [{ prompt: '\uD800' }, 'prompt'],
-])('%o is refused before any work', async (settings, word) => {
+  [{ steps: 0 }, 'steps', { most: 999 }], [{ steps: 1000 }, 'steps', { most: 999 }], [{ steps: 2.5 }, 'steps', { most: 999 }],
+  [{ width: 36 }, 'size', { factor: 8, size: 32 }], [{ height: 8 }, 'size', { factor: 8, size: 32 }],
+  [{ guidance: Number.NaN }, 'guidance', {}], [{ seed: -1 }, 'seed', {}], [{ seed: 2 ** 53 }, 'seed', {}], [{ prompt: '\uD800' }, 'prompt', {}],
+])('%o is refused before any work', async (settings, setting, values) => {
   const run = start(settings)
-  await expect(run.finished).rejects.toMatchObject({ code: 'settings', message: expect.stringContaining(word) })
+  await expect(run.finished).rejects.toMatchObject({ code: `settings-${setting}`, values })
   expect(run.model.encode).not.toHaveBeenCalled()
 })
 
 const nan = { data: new Float32Array(64).fill(Number.NaN), dims: [4, 4, 4] }
 
 test.each([
-  [{ guidance: 1e39 }, 1, 'After step 1 of 4 the latents are no numbers any more: take less guidance.'],
-  [{ guidance: 1e38, steps: 1 }, 1, 'After step 1 of 1 the latents are no numbers any more: take less guidance.'],
-  [{}, Number.NaN, 'After step 1 of 4 the latents are no numbers any more: the network gave none; take less guidance.'],
-  [{ guidance: 1 }, Infinity, 'After step 1 of 4 the latents are no numbers any more: the network gave none; take less guidance.'],
-  [{ latents: nan }, 1, 'After step 1 of 4 the latents are no numbers any more: they were none before the first step.'],
-  [{ scheduler: 'dpm++', steps: 999 }, 1, 'After step 2 of 999 the latents are no numbers any more: the scheduler divided by zero; take fewer steps or another scheduler.'],
-])('%o, and %d from the network: a sentence, not a black picture', async (settings, said, message) => {
+  [{ guidance: 1e39 }, 1, 'lost-in-guidance', 1, 4],
+  [{ guidance: 1e38, steps: 1 }, 1, 'lost-in-guidance', 1, 1],
+  [{}, Number.NaN, 'lost-in-network', 1, 4],
+  [{ guidance: 1 }, Infinity, 'lost-in-network', 1, 4],
+  [{ latents: nan }, 1, 'lost-before', 1, 4],
+  [{ scheduler: 'dpm++', steps: 999 }, 1, 'lost-in-scheduler', 2, 999],
+])('%o, and %d from the network: an error, not a black picture', async (settings, said, code, step, steps) => {
   const run = start(settings, undefined, said)
-  await expect(run.finished).rejects.toMatchObject({ code: 'failed', message })
+  await expect(run.finished).rejects.toMatchObject({ code, values: { step, steps } })
   expect(run.model.decode).not.toHaveBeenCalled()
   expect(run.steps().every(step => step.x0.data.every(Number.isFinite))).toBe(true)
 })

@@ -1,4 +1,5 @@
-// The engine within reach of the test: it is opened there, from outside, as often as needed.
+// The engine within reach of the test, and the words for its errors: it is opened there, from outside, as often as needed.
 import { openEngine } from '../../../slides/engine/engine'
+import { told } from '../../../slides/words'
 
-Object.assign(window, { openEngine })
+Object.assign(window, { openEngine, told })
