@@ -3,9 +3,11 @@
 The page sends what is to be run and reads what comes of it, line by line to the end; when it goes away, the run is
 stopped. Two addresses are all there is, so nothing else of a kernel, nor of Jupyter, can be reached:
 
-    POST live/python   {"name": "torch 2.13.0 on this machine"}, or {"missing": why there is none}
+    POST live/python   {"torch": "2.13.0"}, or {"missing": why there is none}
     POST live/run      a task (slides/python/types.ts), or null: only start -> {"state": ...}, {"print": ...},
                        {"step": ...} as they come, at last {"done": ...} or {"failed": ...}
+
+The page has the words: what it shows is sent as a code, such as {"state": "starting"}, but for what Python itself says.
 
 Who may ask: the deck's own page, in a browser of the user who has started the server (see `refusal`).
 """
@@ -103,13 +105,13 @@ class Kernel:
             if not self.starting.is_alive() and not self.alive():
                 self.start()
             if self.starting.is_alive():
-                yield {"state": "torch starts on this machine"}
+                yield {"state": "starting"}
             while self.starting.is_alive() and not over():
                 self.starting.join(0.1)
             if over():
-                yield failed("stopped", "stopped")
+                yield failed("stopped")
             elif self.problem:
-                yield failed("missing", f"no torch on this machine: {self.problem}")
+                yield failed("missing", problem=self.problem)
             elif task is None:
                 yield {"done": None}
             else:
@@ -128,7 +130,7 @@ class Kernel:
                         continue
                     asked = None
                     self.start()
-                    yield failed("lost", "Python is gone, most often for want of memory: the next run starts another")
+                    yield failed("lost")
                     return
                 kind, content = message["msg_type"], message["content"]
                 if message["parent_header"].get("msg_id") != asked:
@@ -139,13 +141,13 @@ class Kernel:
                 elif kind == "display_data" and MIME in content["data"]:
                     yield content["data"][MIME]
                 elif kind == "error":  # of live_kernel itself, or KeyboardInterrupt
-                    yield failed("error", f"{content['ename']}: {content['evalue']}".rstrip(": "))
+                    yield failed("error", message=f"{content['ename']}: {content['evalue']}".rstrip(": "))
                 elif kind == "status" and content["execution_state"] == "idle":
                     asked = None
                     return
             self.stop(asked)
             asked = None
-            yield failed("stopped", "stopped")
+            yield failed("stopped")
         finally:
             if asked:  # the reader went away in the middle of a line
                 self.stop(asked)
@@ -163,8 +165,8 @@ class Kernel:
         self.start()
 
 
-def failed(kind, message):
-    return {"failed": {"kind": kind, "message": message}}
+def failed(kind, **more):
+    return {"failed": {"kind": kind, **more}}
 
 
 class Live:
@@ -172,7 +174,7 @@ class Live:
 
     def __init__(self):
         self.key, self.kernel = secrets.token_urlsafe(32), Kernel()
-        self.name = f"torch {version('torch').partition('+')[0]} on this machine"
+        self.torch = version("torch").partition("+")[0]
 
     def cookies(self, handler):
         """What comes with the deck's page: the key, which its scripts cannot read, and that there is one. Cookies
@@ -217,7 +219,7 @@ class Live:
             return answer(handler, 400, {"error": "not JSON"})
         if name == "python":
             problem = self.kernel.problem
-            return answer(handler, 200, {"missing": problem} if problem else {"name": self.name})
+            return answer(handler, 200, {"missing": problem} if problem else {"torch": self.torch})
         start(handler, 200, "application/x-ndjson")
         with closing(self.kernel.run(task, lambda: gone(handler.connection))) as events:
             for event in events:

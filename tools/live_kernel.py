@@ -185,7 +185,7 @@ def paint(task: dict):
     for change in task["changes"]:
         if show := ELSEWHERE.get((change["module"], change["region"])):
             return show()
-    send(state="loading the model")
+    send(state="loading")
     pipe = importlib.import_module("sdscope").StableDiffusion.from_pretrained("postcard")
     send(state="painting")
     return pipe(**{"seed": 42} | task["settings"])
@@ -262,13 +262,13 @@ def run_cell(task: dict, places: list):
     tree = ast.parse(source, CELL)
     first = needed(source, cells_before(task["cellOf"]) if "cellOf" in task else ALONE)
     if first:
-        send(state=f"first what comes before it: {', '.join(tag for tag, _ in first)}")
+        send(state="before", cells=[tag for tag, _ in first])
     with unwatched():
         for tag, cell in first:
             exec(compile(cell, f"<cell {tag}>", "exec"), names)
             if tag == "parameters":
                 names |= {SETTINGS.get(name, name): value for name, value in task["settings"].items()}
-    send(state="the cell is run")
+    send(state="cell")
     plt.close("all")  # what those before it have plotted
     names["display"] = displayed.append
     last = tree.body.pop().value if tree.body and isinstance(tree.body[-1], ast.Expr) else None

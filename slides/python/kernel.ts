@@ -1,5 +1,6 @@
 // torch on the speaker's machine: a Jupyter kernel behind the deck's own server. tools/live.py says what it answers.
 
+import { say } from '../words'
 import type { Events, Python, Result, Run, Step, Task, Tensor } from './types'
 import { Failure } from './types'
 
@@ -8,11 +9,14 @@ type Numbers = { dims: number[], data: string }
 
 /** A line of what comes of a run. */
 type Event =
-  | { state: string }
+  | { state: 'starting' | 'loading' | 'painting' | 'before' | 'cell', cells?: string[] }
   | { print: string }
   | { step: { i: number, t: number, latents: Numbers, pred_x0: Numbers | null, picture: Picture | null } }
   | { done: { picture: Picture | null, value: Result['value'], steps: number, seconds: number } | null }
-  | { failed: { kind: Failure['kind'], message: string, region?: string | null, line?: number } }
+  | { failed: Wrong }
+
+/** `message` is what Python says of an error, `problem` why it is missing. */
+type Wrong = { kind: Failure['kind'], message?: string, problem?: string, region?: string | null, line?: number }
 
 /** A cookie of that server says so. Other hosts, which would answer with an error, are not asked. */
 export const isOnMachine = () => document.cookie.includes(`kernel-${location.port || 80}=`)
@@ -27,8 +31,8 @@ export async function openKernel(): Promise<Python | null> {
       await fetch(import.meta.env.BASE_URL, { cache: 'no-store' })
       answer = await post('python', null)
     }
-    const { name } = await answer.json()
-    return answer.ok && name ? python(name) : null
+    const { torch } = await answer.json()
+    return answer.ok && torch ? python(say('machine.python', { version: torch })) : null
   }
   catch {
     return null
@@ -48,6 +52,7 @@ function python(name: string): Python {
 
   return {
     name,
+    isInPage: false,
     has: () => true,
     load: async (events = {}) => void await run(null, events).finished,
     run: (task, events = {}) => run(task, events),
@@ -58,17 +63,19 @@ function python(name: string): Python {
 async function ask(task: Task | null, events: Events, signal: AbortSignal): Promise<Result> {
   try {
     const answer = await post('run', task, signal)
-    if (!answer.ok)
-      throw new Failure(answer.status === 403 ? 'missing' : 'error', (await answer.json()).error)
+    if (answer.status === 403)
+      throw new Failure('missing', say('machine.refused'))
+    if (answer.status === 413)
+      throw new Failure('error', say('machine.too-much'))
     for await (const event of lines(answer.body!)) {
       if ('state' in event)
-        events.onState?.(event.state)
+        events.onState?.(say(`machine.${event.state}`, { cells: event.cells?.join(', ') }))
       else if ('print' in event)
         events.onPrint?.(event.print)
       else if ('step' in event)
         events.onStep?.(step(event.step))
       else if ('failed' in event)
-        throw new Failure(event.failed.kind, event.failed.message, event.failed.region ?? undefined, event.failed.line)
+        throw failure(event.failed)
       else
         return result(event.done)
     }
@@ -79,7 +86,12 @@ async function ask(task: Task | null, events: Events, signal: AbortSignal): Prom
     if (error instanceof Failure)
       throw error
   }
-  throw new Failure('missing', 'torch on this machine does not answer')
+  throw new Failure('missing', say('machine.silent'))
+}
+
+function failure({ kind, message = '', problem, region, line }: Wrong) {
+  const says = { error: message, stopped: 'stopped', lost: say('machine.lost'), missing: say('machine.missing', { problem }) }
+  return new Failure(kind, says[kind], region ?? undefined, line)
 }
 
 function post(name: string, body: unknown, signal?: AbortSignal) {
