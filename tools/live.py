@@ -137,7 +137,7 @@ class Kernel:
                     continue
                 if kind == "stream" and room > 0:
                     room -= len(content["text"])
-                    yield {"print": content["text"] if room > 0 else content["text"][:room] + " ... and more"}
+                    yield {"print": content["text"]} if room > 0 else {"print": content["text"][:room], "cut": True}
                 elif kind == "display_data" and MIME in content["data"]:
                     yield content["data"][MIME]
                 elif kind == "error":  # of live_kernel itself, or KeyboardInterrupt

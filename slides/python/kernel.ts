@@ -10,7 +10,7 @@ type Numbers = { dims: number[], data: string }
 /** A line of what comes of a run. */
 type Event =
   | { state: 'starting' | 'loading' | 'painting' | 'before' | 'cell', cells?: string[] }
-  | { print: string }
+  | { print: string, cut?: true }
   | { step: { i: number, t: number, latents: Numbers, pred_x0: Numbers | null, picture: Picture | null } }
   | { done: { picture: Picture | null, value: Result['value'], steps: number, seconds: number } | null }
   | { failed: Wrong }
@@ -71,7 +71,7 @@ async function ask(task: Task | null, events: Events, signal: AbortSignal): Prom
       if ('state' in event)
         events.onState?.(say(`machine.${event.state}`, { cells: event.cells?.join(', ') }))
       else if ('print' in event)
-        events.onPrint?.(event.print)
+        events.onPrint?.(event.cut ? `${event.print}\n${say('python.cut')}\n` : event.print)
       else if ('step' in event)
         events.onStep?.(step(event.step))
       else if ('failed' in event)
