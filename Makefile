@@ -1,7 +1,8 @@
-# make talk           the deck, served at http://localhost:3030 (another port: make talk PORT=3031)
-# make build          the deck as static files in dist/, for any host under any path
+# make talk           the deck, served at http://localhost:3030, in Japanese at /ja/ (another port: make talk PORT=3031)
+# make build          the deck, in both languages, as static files in dist/, for any host under any path
 # make slides         the slides while they are edited: what is saved is seen; on the figures that are there
-# make pdf            the deck as .build/slides.pdf, each slide after its last click
+# make slides-ja      the same in Japanese
+# make pdf            the deck as .build/slides.pdf and .build/slides.ja.pdf, each slide after its last click
 # make figures        the notebooks: figures into public/, excerpts into embed/
 # make check          the notebooks again: do they give the same?
 # make test           everything: the package, the notebooks, the deck in a real browser
@@ -28,7 +29,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: talk slides build pdf figures check test quick lint parity bench shots contact-sheet looks ideas recording sources newest lowest audit \
+.PHONY: talk slides slides-ja build pdf figures check test quick lint parity bench shots contact-sheet looks ideas recording sources newest lowest audit \
         address clean help figures-there
 
 PORT ?= 3030
@@ -37,7 +38,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do $$p -c "
 
 PACKAGE   := $(shell find src/sdscope -type f -not -path '*/__pycache__/*' -not -name '*.md')
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
-DECK      := slides.en.md vite.config.ts public/favicon.svg $(shell find slides -type f -not -name README.md)
+DECK      := slides.en.md slides.ja.md vite.config.ts public/favicon.svg $(shell find slides -type f -not -name README.md)
 
 # What stands for each part being done.
 INSTALLED := .venv/.installed
@@ -58,10 +59,10 @@ talk: $(BUILT)
 	@.venv/bin/python tools/serve.py dist --port $(PORT)
 
 # Neither runs a notebook nor builds.
-slides: figures-there $(MODULES) | $(NODE)
+slides slides-ja: figures-there $(MODULES) | $(NODE)
 	@! (: </dev/tcp/localhost/$(PORT)) 2>/dev/null || { \
-	  echo "Port $(PORT) is in use. Stop what listens there, or take another: make slides PORT=$$(($(PORT) + 1))"; exit 2; }
-	@PATH="$(CURDIR)/.venv/bin:$$PATH" node node_modules/.bin/slidev slides.en.md --port $(PORT)
+	  echo "Port $(PORT) is in use. Stop what listens there, or take another: make $@ PORT=$$(($(PORT) + 1))"; exit 2; }
+	@PATH="$(CURDIR)/.venv/bin:$$PATH" node node_modules/.bin/slidev slides.$(if $(filter slides-ja,$@),ja,en).md --port $(PORT)
 
 figures-there:
 	@[ -f public/manifest.json ] && compgen -G 'embed/*/' >/dev/null || { \
@@ -168,9 +169,10 @@ $(MODEL): $(PACKAGE) $(INSTALLED)
 	$(call say,The model for the browser: public/model/)
 	@.venv/bin/sdscope export-web -o $(@D)
 
-# Built beside its place, so that dist/ is never half a deck.
+# Built beside its place, so that dist/ is never half a deck. Japanese comes last, into a folder of the English one: vite.config.ts
 $(BUILT): $(DECK) $(FIGURES) $(MODEL) $(MODULES) | $(NODE)
 	$(call say,The deck: static files into dist/)
 	@PATH="$(CURDIR)/.venv/bin:$$PATH" node node_modules/.bin/slidev build slides.en.md --base ./ --out .build/dist
-	@rm -rf dist .build/dist/{_redirects,README.md} && mv .build/dist dist
+	@PATH="$(CURDIR)/.venv/bin:$$PATH" node node_modules/.bin/slidev build slides.ja.md --base ./ --out .build/dist/ja
+	@rm -rf dist .build/dist/{,ja/}_redirects .build/dist/README.md && mv .build/dist dist
 	@touch $@

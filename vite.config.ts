@@ -1,10 +1,18 @@
 import { execFileSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { readFileSync, readdirSync } from 'node:fs'
-import { resolve } from 'node:path'
-import type { Plugin } from 'vite'
+import { readFileSync, readdirSync, writeFileSync } from 'node:fs'
+import { posix, resolve } from 'node:path'
+import cjkFriendly from 'markdown-it-cjk-friendly'
+import type { Plugin, RenderBuiltAssetUrl } from 'vite'
 import { defineConfig } from 'vite'
 import { makeLicences } from './slides/licences/plugin'
+
+// The language of the deck, by its entry. Japanese is built into the folder ja/ of the English one (Makefile), and takes
+// from there what both need: what public/ holds, and what is LARGE. `shared` is the way to it.
+const language = process.argv.some(word => word.endsWith('slides.ja.md')) ? 'ja' : 'en'
+const below = language === 'ja' && process.argv.includes('build')
+const shared = below ? '../' : './'
+const LARGE = /\.wasm$|^assets\/pyodide-/
 
 // Slides link to the code as it was when the deck was built: this commit, or main outside a clone.
 function commit() {
@@ -59,9 +67,6 @@ const licences = makeLicences()
 
 const RUNTIMES = { wasm: runtime('ort-wasm-simd-threaded'), webgpu: runtime('ort-wasm-simd-threaded.asyncify') }
 
-// The language of the deck that is built, slides.ja.md: its components speak it (slides/words/).
-const language = process.argv.join(' ').match(/slides\.(\w+)\.md/)?.[1] ?? 'en'
-
 // Nothing that is typed leaves the page: it may connect to where it came from and to nowhere else.
 const POLICY = [
   'default-src \'self\'',
@@ -82,13 +87,54 @@ const securityPolicy: Plugin = {
   transformIndexHtml: () => [{ tag: 'meta', attrs: { 'http-equiv': 'Content-Security-Policy', 'content': POLICY }, injectTo: 'head-prepend' }],
 }
 
-// Beside index.html, because a service worker is responsible for what lies below it. Its version is that of all the files.
+// In Japanese, what follows a number or a Latin word within a phrase stays on its line: 1 行, UNet の.
+const unbroken: Plugin = {
+  name: 'unbroken',
+  enforce: 'pre',
+  transform(code, id) {
+    if (language === 'ja' && id.startsWith(resolve('slides')))
+      return { code: code.replace(/(?<=[\w)%$`*]|<\/\w+>) (?=[ぁ-ん])|(?<=\d) (?=[一-龠ァ-ヶ])/g, '\u00A0'), map: null }
+  },
+}
+
+// Search engines and readers are told of the other language; the link on every slide is slides/components/Language.vue.
+const languages: Plugin = {
+  name: 'languages',
+  apply: 'build',
+  transformIndexHtml: () => Object.entries({ en: shared, ja: below ? './' : './ja/' }).map(([hreflang, href]) =>
+    ({ tag: 'link', attrs: { rel: 'alternate', hreflang, href }, injectTo: 'head' as const })),
+}
+
+// What the English deck has already is left out of the Japanese one, and asked for there. It comes last: licences.html has seen it.
+const sharing: Plugin = {
+  name: 'sharing',
+  apply: () => below,
+  generateBundle: {
+    order: 'post',
+    handler(_, bundle) {
+      for (const file of Object.keys(bundle).filter(file => LARGE.test(file)))
+        delete bundle[file]
+    },
+  },
+}
+
+const renderBuiltUrl: RenderBuiltAssetUrl = (file, { type, hostId, hostType }) => {
+  if (type !== 'public' && !LARGE.test(file))
+    return
+  const path = posix.relative(posix.dirname(hostId), shared + file)
+  return hostType === 'js' ? { runtime: `new URL(${JSON.stringify(path)}, import.meta.url).href` } : path
+}
+
+// One for both languages, beside the English index.html, because a service worker is responsible for what lies below it.
+// Its version is that of all the files: the build that comes last knows them.
 const serviceWorker: Plugin = {
   name: 'service-worker',
   apply: 'build',
-  generateBundle(_, bundle) {
-    const version = createHash('sha256').update(Object.keys(bundle).sort().join()).digest('hex').slice(0, 16)
-    this.emitFile({ type: 'asset', fileName: 'sw.js', source: readFileSync('slides/sw.js', 'utf8').replaceAll('VERSION', version) })
+  writeBundle({ dir }) {
+    const site = resolve(dir!, shared)
+    const files = (readdirSync(site, { recursive: true }) as string[]).filter(file => file !== 'sw.js').sort()
+    const version = createHash('sha256').update(files.join()).digest('hex').slice(0, 16)
+    writeFileSync(resolve(site, 'sw.js'), readFileSync('slides/sw.js', 'utf8').replaceAll('VERSION', version))
   },
 }
 
@@ -113,13 +159,24 @@ const editing: Plugin = {
 const isolation = { 'Cross-Origin-Opener-Policy': 'same-origin', 'Cross-Origin-Embedder-Policy': 'require-corp' }
 
 export default defineConfig({
-  define: { __LANGUAGE__: JSON.stringify(language), __COMMIT__: JSON.stringify(commit()), __REGIONS__: JSON.stringify(regions()), __ORT__: JSON.stringify(RUNTIMES), __PYODIDE__: JSON.stringify(pyodide) },
-  plugins: [securityPolicy, python, serviceWorker, editing, licences.page()],
+  define: {
+    __LANGUAGE__: JSON.stringify(language),
+    __SHARED__: JSON.stringify(shared),
+    __COMMIT__: JSON.stringify(commit()),
+    __REGIONS__: JSON.stringify(regions()),
+    __ORT__: JSON.stringify(RUNTIMES),
+    __PYODIDE__: JSON.stringify(pyodide),
+  },
+  plugins: [unbroken, securityPolicy, languages, python, serviceWorker, editing, licences.page(), sharing],
+  // **「…」**です is bold: Markdown by itself wants a space before です.
+  slidev: { markdown: { markdownSetup: (md) => { md.use(cjkFriendly) } } },
   server: { headers: isolation },
   preview: { headers: isolation },
   worker: { format: 'es', plugins: licences.worker },
   optimizeDeps: { exclude: ['onnxruntime-web'] },
+  experimental: below ? { renderBuiltUrl } : {},
   build: {
+    copyPublicDir: !below,
     // Slidev's own chunks make every slide load every highlighter language. Name one chunk and leave the rest to the bundler.
     rollupOptions: { output: { manualChunks: id => (/node_modules\/(@vue\/|vue\/|vue-router\/)/.test(id) ? 'modules/vue' : undefined) } },
     chunkSizeWarningLimit: 1500,

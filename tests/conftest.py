@@ -204,6 +204,13 @@ def walked():
     return walk()
 
 
+@pytest.fixture(scope="session")
+def walked_ja():
+    from walk import walk_japanese
+
+    return walk_japanese()
+
+
 def pytest_terminal_summary(terminalreporter):
     if fuzzed:
         painted = fuzzed.count(None)

@@ -33,7 +33,9 @@ SMALL = {"prompt": "a ship", "seed": 1, "num_inference_steps": 2, "height": 64, 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("deck")
-    (folder / "index.html").write_text("the deck")
+    (folder / "ja").mkdir()
+    for page in folder, folder / "ja":
+        (page / "index.html").write_text("the deck")
     return folder
 
 
@@ -80,8 +82,8 @@ def send(port, method, path, body=None, headers=None):
     return connection.getresponse()
 
 
-def cookies(port, host=None):
-    answer = send(port, "GET", "/", headers={"Host": host or f"localhost:{port}"})
+def cookies(port, host=None, path="/"):
+    answer = send(port, "GET", path, headers={"Host": host or f"localhost:{port}"})
     assert answer.status == 200 and answer.read() == b"the deck"
     return answer.headers.get_all("Set-Cookie") or []
 
@@ -355,6 +357,7 @@ def test_the_key_comes_with_the_page_alone_and_no_script_can_read_it(port):
     key, told = cookies(port)
     assert re.fullmatch(rf"live-{port}=[\w-]{{43}}; HttpOnly; SameSite=Strict; Path=/", key)
     assert told == f"kernel-{port}=yes; SameSite=Strict; Path=/"
+    assert cookies(port, path="/ja/") == [key, told]
     assert cookies(port, "evil.example") == [] and cookies(port, f"localhost.evil.example:{port}") == []
     for path in ("/index.html.txt", "/live/python", "/live/run", "/live", "/../live.py"):
         answer = send(port, "GET", path)

@@ -48,8 +48,9 @@ def test_what_is_made_is_ignored_and_what_is_made_by_hand_is_not(tmp_path):
 
 @needs_deck
 def test_the_deck_ships_its_icon_and_no_readme():
-    assert 'rel="icon" href="./favicon.svg"' in (ROOT / "dist/index.html").read_text()
-    assert (ROOT / "dist/favicon.svg").is_file() and not [*(ROOT / "dist").glob("*.md")]
+    for page, icon in ("index.html", "./favicon.svg"), ("ja/index.html", "../favicon.svg"):
+        assert f'rel="icon" href="{icon}"' in (ROOT / "dist" / page).read_text()
+    assert (ROOT / "dist/favicon.svg").is_file() and not [*(ROOT / "dist").rglob("*.md")]
 
 
 # What is installed here is taken as it is: whether that is up to date is not asked.

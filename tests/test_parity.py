@@ -153,7 +153,6 @@ def test_an_up_to_date_deck(tree):
         (JA, "1 分 20", "2 分 20", NO_NOTE),
         (JA, "クリック 2: ", "", NO_NOTE),
         (JA, "<!--\n話すこと(5", "話すこと(5", "01_why 2, 終わり: has no note: 5 s, say, clicks"),
-        (JA, "**1 行**だけ", "**「1 行」**だけ", LOOP + "shows the stars of **「1 行」**: write <b>"),
         ("slides.ja.md", "theme: none\n", "", "slides.ja.md: has no theme: none"),
         ("README.md", "A deck", "Two decks", "README.ja.md: out of date, README.md has changed"),
     ],

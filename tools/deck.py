@@ -30,11 +30,15 @@ SETTLED = """() => {
 }"""
 
 
-class Deck:
-    """`page` (a playwright page), `address` of the deck, and what went wrong so far in `problems`."""
+FOLDER = {"en": "", "ja": "ja/"}  # of the built deck in each language
 
-    def __init__(self, page, address):
-        self.page, self.address, self.problems = page, address, []
+
+class Deck:
+    """`page` (a playwright page), addresses of the `site` and of the deck in one language (`address`), and what went
+    wrong so far in `problems`."""
+
+    def __init__(self, page, site, language="en"):
+        self.page, self.site, self.address, self.problems = page, site, site + FOLDER[language], []
         page.on("console", lambda m: m.type == "error" and self.problems.append(f"console: {m.text}"))
         page.on("pageerror", lambda e: self.problems.append(f"exception: {e}"))
         page.on("requestfailed", lambda r: self.problems.append(f"request failed: {r.url} ({r.failure})"))
@@ -42,7 +46,7 @@ class Deck:
         page.on("request", self._only_here)
 
     def _only_here(self, request):
-        if not request.url.startswith((self.address, "data:", "blob:")):
+        if not request.url.startswith((self.site, "data:", "blob:")):
             self.problems.append(f"request to somewhere else: {request.url}")
 
     def nav(self, expression):
@@ -78,14 +82,24 @@ class Deck:
             if no == self.nav("total"):
                 return
 
+    def walk_last(self):
+        """Every slide as it stands after its last click; yields its number."""
+        for no in itertools.count(1):
+            self.page.goto(f"{self.address}#/{no}?clicks=99")  # more than any slide has
+            self.page.wait_for_function(f"() => {NAV}?.currentSlideNo === {no} && {NAV}.clicksContext.isMounted")
+            self.settle(no, self.nav("clicksTotal"))
+            yield no
+            if no == self.nav("total"):
+                return
+
 
 @contextmanager
-def open_deck(folder, prefix="/", scale=1, reduced_motion="reduce", live=None):
+def open_deck(folder, prefix="/", language="en", scale=1, reduced_motion="reduce", live=None):
     """Serves `folder` under `prefix` at a free port and opens a browser of the canvas' size on it."""
     with serve.serving(folder, prefix, live=live) as address, sync_playwright() as playwright:
         chromium = browser.launch(playwright)
         context = chromium.new_context(
             viewport={"width": WIDTH, "height": HEIGHT}, device_scale_factor=scale, reduced_motion=reduced_motion
         )
-        yield Deck(context.new_page(), address)
+        yield Deck(context.new_page(), address, language)
         chromium.close()

@@ -1,6 +1,6 @@
 """What a reader waits for: the bytes before the first slide can be read, the time, and what comes after.
 
-python tools/load.py [dist]
+python tools/load.py [dist] [--language ja]
 """
 
 import argparse
@@ -8,7 +8,7 @@ import gzip
 from pathlib import Path
 from urllib.parse import unquote, urlparse
 
-from deck import open_deck
+from deck import FOLDER, open_deck
 
 TEXT = {".html", ".js", ".css", ".json"}  # what every static host compresses
 READABLE = "() => document.querySelector('#slide-content h1')?.checkVisibility() && document.fonts.status === 'loaded'"
@@ -16,7 +16,8 @@ READABLE = "() => document.querySelector('#slide-content h1')?.checkVisibility()
 
 def sent(folder, deck, url):
     """(path, bytes as a static host sends them)"""
-    path = unquote(url.removeprefix(deck.address).split("?")[0].split("#")[0]) or "index.html"
+    path = unquote(url.removeprefix(deck.site).split("?")[0].split("#")[0])
+    path += "index.html" if path in FOLDER.values() else ""
     data = (Path(folder) / path).read_bytes()
     return path, len(gzip.compress(data, 6)) if Path(path).suffix in TEXT else len(data)
 
@@ -37,8 +38,9 @@ def first_load(folder, deck, calm=6):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("dist", nargs="?", default="dist")
+    parser.add_argument("--language", choices=FOLDER, default="en")
     args = parser.parse_args()
-    with open_deck(args.dist) as deck:
+    with open_deck(args.dist, language=args.language) as deck:
         seconds, before, after = first_load(args.dist, deck)
     for name, files in (("before the first slide", before), ("after it", after)):
         print(f"{name}: {len(files)} files, {sum(files.values()) / 1e3:.0f} kB compressed")

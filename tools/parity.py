@@ -24,8 +24,10 @@ from sources import SLIDE
 ROOT = Path(__file__).parents[1]
 MADE_FROM = re.compile(r"\n?^(?:<!-- )?english: (\w{8})(?: -->)?$", re.M)
 
-# Words in headmatter (`info: |` goes on below) and in what is told to components
-HEAD_WORDS = re.compile(r"^ *(?:kicker|title|info|author|keywords|ogTitle|ogDescription|lang): .*(?:\n  .*)*", re.M)
+# Words in headmatter (`info: |` goes on below), what it has for a language, and words in what is told to components
+HEAD_WORDS = re.compile(
+    r"^ *(?:kicker|title|info|author|keywords|ogTitle|ogDescription|lang|addons|notesAutoRuby):.*(?:\n  .*)*", re.M
+)
 TOLD = re.compile(r'( :?(?:title|by|alt|label|say)=")([^"]*)')
 STRESS = re.compile(r"</|<(?:b|i|em|strong|code|sub|sup|br|wbr)\b")  # how a sentence stresses is its own affair
 BLOCK = re.compile(r"<style>.*?</style>|^\$\$.*?^\$\$", re.M | re.S)
@@ -81,14 +83,6 @@ def parts(slide):
     return found + [f"note: {seconds(note)} s, {', '.join(labels(note))}" for note in NOTE.findall(slide.body)]
 
 
-def starred(slide):
-    """`**…。**次` is no bold to Markdown: beside a letter, the stars need a letter on their other side, too"""
-    pieces = re.sub(r"^<<<.*", "", slide.body, flags=re.M).split("**")
-    for before, bold, after in zip(pieces[::2], pieces[1::2], pieces[2::2]):
-        if re.search(r"\w$", before) and re.match(r"\W", bold) or re.search(r"\W$", bold) and re.match(r"\w", after):
-            yield bold
-
-
 def differences(english, japanese):
     """How a slide is built otherwise"""
     theirs, ours = parts(english), parts(japanese)
@@ -99,7 +93,6 @@ def differences(english, japanese):
         yield f"has {' '.join(more.elements())}, the English one not"
     if ours != theirs and not less and not more:
         yield "has its parts in another order"
-    yield from (f"shows the stars of **{bold}**: write <b>" for bold in starred(japanese))
 
 
 def owed(root=ROOT):

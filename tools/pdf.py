@@ -1,6 +1,6 @@
-"""The built deck as a PDF: a page for each slide, as it stands after its last click.
+"""The built deck as a PDF in each language: a page for each slide, as it stands after its last click.
 
-python tools/pdf.py [dist] [-o slides.pdf]
+python tools/pdf.py [dist]      .build/slides.pdf and .build/slides.ja.pdf
 """
 
 import argparse
@@ -16,7 +16,10 @@ from sdscope import files
 # Chromium prints what is on the screen, at its size; the deck's own navigation, and what can be pressed, stay away.
 PAGE = f"""@page {{ size: {WIDTH}px {HEIGHT}px; margin: 0 }}
     html, body {{ width: {WIDTH}px; height: {HEIGHT}px; overflow: hidden }}
-    nav, .slidev-nav, .change-it {{ display: none !important }}"""
+    nav, .slidev-nav, .change-it, .language {{ display: none !important }}"""
+
+
+OUTPUT = {"en": Path(".build/slides.pdf"), "ja": Path(".build/slides.ja.pdf")}
 
 
 def as_jpeg(route):
@@ -30,18 +33,17 @@ def as_jpeg(route):
     return route.fulfill(body=file.getvalue(), content_type="image/jpeg")
 
 
-def export(dist, output):
+def export(dist, output, language="en"):
     """Writes the PDF, all of it or nothing; -> its pages, bytes"""
     pages = PdfWriter()
-    with open_deck(dist) as deck:
+    with open_deck(dist, language=language) as deck:
         deck.page.route("**/*.webp", as_jpeg)
         deck.page.emulate_media(media="screen", reduced_motion="reduce")
-        for no, click in deck.walk():
-            if click == deck.nav("clicksTotal"):
-                deck.page.add_style_tag(content=PAGE)
-                data = deck.page.pdf(width=f"{WIDTH}px", height=f"{HEIGHT}px", print_background=True, page_ranges="1")
-                pages.append(io.BytesIO(data), outline_item=deck.nav("currentSlideRoute.meta.slide.title"))
-                print(f"\rslide {no}", end="", flush=True)
+        for no in deck.walk_last():
+            deck.page.add_style_tag(content=PAGE)
+            data = deck.page.pdf(width=f"{WIDTH}px", height=f"{HEIGHT}px", print_background=True, page_ranges="1")
+            pages.append(io.BytesIO(data), outline_item=deck.nav("currentSlideRoute.meta.slide.title"))
+            print(f"\rslide {no}", end="", flush=True)
         title = deck.page.evaluate("document.title")
     pages.add_metadata({"/Title": title})
     pages.compress_identical_objects()  # each page came with the fonts
@@ -53,11 +55,12 @@ def export(dist, output):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("dist", nargs="?", default="dist")
-    parser.add_argument("-o", "--output", type=Path, default=Path(".build/slides.pdf"))
     args = parser.parse_args()
-    files.check(args.output, parents=True)
-    count, size = export(args.dist, args.output)
-    print(f"\r{args.output}: {count} pages, {size / 1e6:.1f} MB")
+    for output in OUTPUT.values():
+        files.check(output, parents=True)
+    for language, output in OUTPUT.items():
+        count, size = export(args.dist, output, language)
+        print(f"\r{output}: {count} pages, {size / 1e6:.1f} MB")
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ KEYS = """\
   right, space   next step      down, up   next, previous slide
   left           previous step  g          go to a slide
   f              full screen    o          overview
+  l              in the other language
 """
 
 
@@ -52,11 +53,15 @@ class Handler(SimpleHTTPRequestHandler):
     def end_headers(self):
         for name, value in self.headers_sent.items():
             self.send_header(name, value)
-        page = self.command == "GET" and self.path.partition("?")[0] in (self.prefix, f"{self.prefix}index.html")
-        if page and self.server.live:
+        if self.command == "GET" and self.server.live and self.is_deck():
             for cookie in self.server.live.cookies(self):
                 self.send_header("Set-Cookie", cookie)
         super().end_headers()
+
+    def is_deck(self):
+        """Whether the page of the deck is asked for, in either language"""
+        path = self.path.partition("?")[0].removesuffix("index.html")
+        return path in (self.prefix, f"{self.prefix}ja/")
 
     def do_POST(self):
         self.close_connection = True  # what was sent may not have been read
@@ -137,7 +142,9 @@ def main():
         stop(f"Port {args.port} cannot be used ({error}). Take another: make talk PORT=3030")
     address = f"http://localhost:{args.port}/"
     print(
-        f"\n  the deck       {address}\n  the presenter  {address}#/presenter/1\n\n{KEYS}\n  Ctrl-C stops.", flush=True
+        f"\n  the deck       {address}\n  the presenter  {address}#/presenter/1\n  in Japanese    {address}ja/"
+        f"\n\n{KEYS}\n  Ctrl-C stops.",
+        flush=True,
     )
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:

@@ -1,6 +1,6 @@
 """Pictures of every slide at every click, .build/shots/NN-CC.png, to look at.
 
-python tools/shots.py [dist] [--slides 3 4 7] [--last] [--sheet all.png]
+python tools/shots.py [dist] [--language ja] [--slides 3 4 7] [--last] [--sheet all.png]
 """
 
 import argparse
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from deck import HEIGHT, WIDTH, open_deck
+from deck import FOLDER, HEIGHT, WIDTH, open_deck
 from sdscope import files
 
 OUT = Path(".build/shots")
@@ -18,6 +18,7 @@ OUT = Path(".build/shots")
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("dist", nargs="?", default="dist")
+    parser.add_argument("--language", choices=FOLDER, default="en")
     parser.add_argument("--slides", type=int, nargs="+", help="only these")
     parser.add_argument("--last", action="store_true", help="only the last click of each slide")
     parser.add_argument("--sheet", type=Path, help="and all of them on one sheet")
@@ -26,7 +27,7 @@ def main():
         files.check(args.sheet, parents=True)
     shutil.rmtree(OUT, ignore_errors=True)
     OUT.mkdir(parents=True)
-    with open_deck(args.dist, scale=1.5) as deck:
+    with open_deck(args.dist, language=args.language, scale=1.5) as deck:
         for no, click in deck.walk(args.slides):
             if not args.last or click == deck.nav("clicksTotal"):
                 deck.page.screenshot(path=OUT / f"{no:02}-{click:02}.png")

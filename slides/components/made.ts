@@ -1,5 +1,7 @@
 // What the notebooks made: pictures (public/manifest.json) and numbers (public/facts.json).
 // A glob, not an import, so that the deck still opens before they have run; tests/test_deck.py fails on a name that is missing.
+import { shared } from '../scope'
+
 export interface Made {
   notebook: string
   cell: string
@@ -19,7 +21,7 @@ const files = import.meta.glob('/public/{manifest,facts}.json', { eager: true, i
 
 export const figures: Record<string, Made> = files['/public/manifest.json']?.figures ?? {}
 export const facts: Record<string, string | number | number[]> = files['/public/facts.json'] ?? {}
-export const figureUrl = (name: string) => `${import.meta.env.BASE_URL}figures/${name}`
+export const figureUrl = (name: string) => `${shared}figures/${name}`
 
 const json = import.meta.glob('/public/figures/*.json', { eager: true, import: 'default' }) as Record<string, unknown>
 export const data = Object.fromEntries(Object.entries(json).map(([path, value]) => [path.split('/').at(-1)!, value]))

@@ -1,6 +1,7 @@
 // The one engine of this page, opened when somebody first asks for it, and what it says meanwhile.
 import { reactive } from 'vue'
 import type { Engine, Loaded } from '../engine/engine'
+import { shared } from '../scope'
 import { told } from '../words'
 
 export const status = reactive({
@@ -18,7 +19,7 @@ export function useEngine(): Promise<Engine> {
   return opening ??= (async () => {
     Object.assign(status, { phase: 'loading', bytes: 0, total: 0, message: '' })
     const { openEngine } = await import('../engine/engine')
-    const engine = openEngine({ onProgress: (bytes, total) => Object.assign(status, { bytes, total }) })
+    const engine = openEngine({ model: `${shared}model/`, onProgress: (bytes, total) => Object.assign(status, { bytes, total }) })
     status.loaded = await engine.load()
     status.phase = 'ready'
     return engine

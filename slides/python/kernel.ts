@@ -1,5 +1,6 @@
 // torch on the speaker's machine: a Jupyter kernel behind the deck's own server. tools/live.py says what it answers.
 
+import { shared } from '../scope'
 import { say } from '../words'
 import type { Events, Python, Result, Run, Step, Task, Tensor } from './types'
 import { Failure } from './types'
@@ -28,7 +29,7 @@ export async function openKernel(): Promise<Python | null> {
   try {
     let answer = await post('python', null)
     if (answer.status === 403) { // it was started again since this page was loaded, and has another key
-      await fetch(import.meta.env.BASE_URL, { cache: 'no-store' })
+      await fetch(shared, { cache: 'no-store' })
       answer = await post('python', null)
     }
     const { torch } = await answer.json()
@@ -96,7 +97,7 @@ function failure({ kind, message = '', problem, region, line }: Wrong) {
 
 function post(name: string, body: unknown, signal?: AbortSignal) {
   const headers = { 'Content-Type': 'application/json' }
-  return fetch(`${import.meta.env.BASE_URL}live/${name}`, { method: 'POST', headers, body: JSON.stringify(body), signal })
+  return fetch(`${shared}live/${name}`, { method: 'POST', headers, body: JSON.stringify(body), signal })
 }
 
 async function* lines(body: ReadableStream<Uint8Array<ArrayBuffer>>): AsyncGenerator<Event> {

@@ -2,6 +2,7 @@
 
 import type { Engine, Tensor, Tokens } from '../engine/engine'
 import { USUAL } from '../engine/types'
+import { shared } from '../scope'
 import { say, told } from '../words'
 import type { Asked, FromWorker, ToWorker } from './messages'
 import type { Events, Python, Result, Run, Step, Task } from './types'
@@ -136,7 +137,7 @@ function startWorker() {
     })
   }
 
-  const base = new URL(import.meta.env.BASE_URL + __PYODIDE__.folder, document.baseURI).href
+  const base = shared + __PYODIDE__.folder
   let bytes = 0
   const it = {
     onBytes: (_bytes: number) => {},

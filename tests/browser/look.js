@@ -27,7 +27,7 @@
     return scale
   }
 
-  const foot = [...slide.querySelectorAll('.foot i, .foot .page')].filter(shown).map(e => e.getBoundingClientRect())
+  const foot = [...slide.querySelectorAll('.foot i, .foot .page, .language')].filter(shown).map(e => e.getBoundingClientRect())
   const outside = new Set()
   const lines = [] // every line of text: its element and its box
   for (const e of slide.querySelectorAll('*')) {
@@ -60,6 +60,8 @@
     if (texts.length && !e.closest('.katex')) {
       const size = Number.parseFloat(style.fontSize) * drawnScale(e)
       if (size < smallest - 0.05 && !e.closest('[aria-hidden=true]')) wrong.add(`${block(e)} is ${size.toFixed(1)} px, smaller than ${smallest}`)
+      if (!e.closest('code') && texts.some(text => text.data.includes('**')))
+        wrong.add(`${name(e)} shows the stars of bold text`)
       for (const text of e.closest('textPath') ? [] : texts) { // text on a curve fills no box
         const range = document.createRange()
         range.selectNodeContents(text)

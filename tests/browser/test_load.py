@@ -1,18 +1,24 @@
 """How much a reader's browser fetches, and when. How long it takes depends on the machine: tools/load.py."""
 
+import re
+
+import pytest
+
+from deck import FOLDER
 from load import first_load
 from walk import ROOT, open_built
 
 HEAVY = ("monaco", "mermaid", "typescript", "katex.min")
 
 
-def test_little_comes_before_the_first_slide_and_pictures_when_they_are_near():
-    with open_built() as deck:
+@pytest.mark.parametrize("language", FOLDER)
+def test_little_comes_before_the_first_slide_and_pictures_when_they_are_near(language):
+    with open_built(language) as deck:
         _, before, after = first_load(ROOT / "dist", deck)
-        assert "index.html" in before and sum(before.values()) < 600e3
+        assert f"{FOLDER[language]}index.html" in before and sum(before.values()) < 600e3
         pictures = [path for path in after if path.startswith("figures/")]
         assert (
-            sum(path.startswith("assets/md-") for path in after) > 40
+            sum(path.startswith(f"{FOLDER[language]}assets/md-") for path in after) > 40
         )  # the other slides are there, their pictures are not
         assert len(pictures) < 10, pictures
 
@@ -20,3 +26,13 @@ def test_little_comes_before_the_first_slide_and_pictures_when_they_are_near():
 def test_what_the_deck_does_not_use_of_slidev_is_not_shipped():
     assert [p.name for p in (ROOT / "dist").rglob("*") if any(word in p.name.lower() for word in HEAVY)] == []
     assert max(p.stat().st_size for p in (ROOT / "dist/assets").rglob("*.js")) < 500e3
+
+
+def test_what_both_languages_need_is_there_once():
+    """Japanese adds its words and its font; and of what it takes from beside English, nothing is missing."""
+    ours = [path for path in (ROOT / "dist/ja").rglob("*") if path.is_file()]
+    assert [path.name for path in ours if path.suffix in {".wasm", ".onnx", ".webp", ".zip", ".md"}] == []
+    assert sum(path.stat().st_size for path in ours) < 20e6
+    scripts = "".join(path.read_text() for path in ours if path.suffix == ".js")
+    asked = {*re.findall(r"\.\./\.\./(assets/[\w.-]+)", scripts), *re.findall(r"assets/pyodide-[\d.]+/", scripts)}
+    assert len(asked) > 2 and [path for path in asked if not (ROOT / "dist" / path).exists()] == []

@@ -64,6 +64,7 @@ def test_the_difference_is_seen():
 if __name__ == "__main__":  # make looks
     sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
     from deck import open_deck
+    from walk import picture
 
     for old in LOOKS.glob("*.webp"):
         old.unlink()
@@ -71,6 +72,5 @@ if __name__ == "__main__":  # make looks
     with open_deck("dist") as deck:
         for _, click in deck.walk():
             if click == deck.nav("clicksTotal"):
-                picture = Image.open(io.BytesIO(deck.page.screenshot())).convert("RGB")
-                path(deck.nav("currentSlideRoute.meta.slide.title")).write_bytes(small(picture))
+                path(deck.nav("currentSlideRoute.meta.slide.title")).write_bytes(small(picture(deck.page)))
     print(f"{len(list(LOOKS.glob('*.webp')))} slides in {LOOKS}")

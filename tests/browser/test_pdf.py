@@ -1,6 +1,7 @@
-"""The deck on paper: `make pdf`."""
+"""The deck on paper, in both languages: `make pdf`."""
 
 import re
+import unicodedata
 
 import numpy as np
 import pytest
@@ -13,18 +14,36 @@ from sources import FIGURE, slides
 from walk import ROOT
 
 
-@pytest.fixture(scope="module")
-def printed(tmp_path_factory):
+def export(tmp_path_factory, language):
     output = tmp_path_factory.mktemp("pdf") / "slides.pdf"
-    pdf.export(ROOT / "dist", output)
+    pdf.export(ROOT / "dist", output, language)
     return PdfReader(output)
 
 
+@pytest.fixture(scope="module")
+def printed(tmp_path_factory):
+    return export(tmp_path_factory, "en")
+
+
+@pytest.fixture(scope="module")
+def printed_ja(tmp_path_factory):
+    return export(tmp_path_factory, "ja")
+
+
+@pytest.fixture(params=["en", "ja"])
+def both(request):
+    """(the PDF, what a walk saw) in each language"""
+    names = {"en": ("printed", "walked"), "ja": ("printed_ja", "walked_ja")}[request.param]
+    return tuple(map(request.getfixturevalue, names))
+
+
 def letters(text):
-    return re.sub(r"[^a-z0-9]", "", text.lower())
+    """Of any language, and only these"""
+    return re.sub(r"[\W_]", "", unicodedata.normalize("NFKC", text).lower())
 
 
-def test_a_page_for_each_slide_and_none_blank(printed, walked):
+def test_a_page_for_each_slide_and_none_blank(both):
+    printed, walked = both
     titles = [item.title for item in printed.outline]
     assert titles == walked.titles and len(printed.pages) == len(titles)
     for title, page in zip(titles, printed.pages):
@@ -41,9 +60,9 @@ def fonts(resources):
             yield from fonts(drawn.get_object()["/Resources"].get_object())
 
 
-def test_the_fonts_are_in_it(printed):
+def test_the_fonts_are_in_it(both):
     """Every font is embedded: a program, or the drawing of each of its letters"""
-    count = 0
+    printed, count = both[0], 0
     for page in printed.pages:
         for font in fonts(page["/Resources"].get_object()):
             count += 1

@@ -39,6 +39,7 @@ def test_the_look_finds_what_is_wrong(deck):
         <p style="left: 40px; top: 480px">
           <img src="data:image/gif;base64,R0lGODlhAQABAAAAACwAAAAAAQABAAA=" alt="low" width="60" height="60"></p>
         <footer class="foot"><p class="page" style="left: 50px; top: 500px">7</p></footer>
+        <p style="left: 50px; top: 350px">**stars** <code>**kwargs</code></p>
         <p style="left: 50px; top: 400px; display: none; font-size: 1px">not shown</p></div>""")
     found = "\n".join(looked(deck.page))
     faults = (
@@ -50,6 +51,7 @@ def test_the_look_finds_what_is_wrong(deck):
         "did not load",
         "no alt text",
         "over the foot",
+        "shows the stars",
     )
     assert [fault for fault in faults if fault not in found] == [] and len(found.splitlines()) == len(faults), found
 

@@ -1,4 +1,5 @@
-"""One walk through the built deck, every slide at every click, on which several tests look."""
+"""Walks through the built deck, on which several tests look: every slide at every click, and in Japanese after its
+last."""
 
 import io
 from pathlib import Path
@@ -9,7 +10,7 @@ from PIL import Image
 from deck import HEIGHT, WIDTH, open_deck
 
 ROOT = Path(__file__).parents[2]
-LOOK = (Path(__file__).parent / "look.js").read_text()
+LOOK, LINES = ((Path(__file__).parent / name).read_text() for name in ("look.js", "lines.js"))
 AXE = (ROOT / "node_modules/axe-core/axe.min.js").read_text()
 LEVELS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
 RUN_AXE = f"axe.run(document, {{ runOnly: {LEVELS} }}).then(found => found.violations)"
@@ -52,9 +53,15 @@ def violations(page):
     ]
 
 
-def open_built():
+def open_built(language="en"):
     """A fresh browser on the deck, served under a sub path as a static host would"""
-    return open_deck(ROOT / "dist", prefix="/some/sub/path/")
+    return open_deck(ROOT / "dist", prefix="/some/sub/path/", language=language)
+
+
+def picture(page):
+    """The slide, without the one word that is in the machine's own letters"""
+    png = page.screenshot(style=".language { visibility: hidden }")
+    return Image.open(io.BytesIO(png)).convert("RGB")
 
 
 def walk():
@@ -74,10 +81,23 @@ def walk():
                 seen.said.append(deck.page.text_content(".upright .said"))
                 seen.stirs.append(stirs(deck.page))
                 seen.short.append(bool(slide["frontmatter"].get("short")))
-                seen.pictures[slide["title"]] = picture = Image.open(io.BytesIO(deck.page.screenshot())).convert("RGB")
+                seen.pictures[slide["title"]] = shown = picture(deck.page)
                 seen.painted[slide["title"]] = deck.page.evaluate(PAINTED)
-                if picture.getcolors(100):
+                if shown.getcolors(100):
                     seen.faults.setdefault((no, "is blank"), click)
                 for what in violations(deck.page):
                     seen.barriers.setdefault(what, no)
+    return seen
+
+
+def walk_japanese():
+    """faults: [slide: what is wrong]; titles, notes: of each slide"""
+    seen = SimpleNamespace(faults=[], titles=[], notes=[])
+    with open_built("ja") as deck:
+        for no in deck.walk_last():
+            slide = deck.nav("currentSlideRoute.meta.slide")
+            seen.titles.append(slide["title"])
+            seen.notes.append(slide["noteHTML"])
+            wrong = [*looked(deck.page), *deck.page.evaluate(LINES), *deck.take_problems()]
+            seen.faults += [f"slide {no}, {slide['title']}: {what}" for what in wrong]
     return seen

@@ -1,0 +1,2 @@
+import '@fontsource-variable/noto-sans-jp/wght.css'
+import './type.css'
