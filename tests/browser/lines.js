@@ -1,6 +1,6 @@
 // Where lines of Japanese text begin that should not: with what ends a phrase, or with a particle. As a list of sentences.
 () => {
-  const PARTICLE = /^(?:は|が|を|に|で|と|も|の|へ|や|から|まで|より)(?=[、。\s\p{Han}\p{scx=Katakana}\w「(]|$)/u
+  const PARTICLE = /^(?:は|が|を|に|で|と|も|の|へ|や|から|まで|より)(?=[、。\s\p{sc=Han}\p{scx=Katakana}\w「(]|$)/u
   const CLOSING = /^[、。，．・：；？！」』）】〕〉》ーぁぃぅぇぉっゃゅょゎァィゥェォッャュョヮヵヶ々)\]:]/u
   const slide = document.querySelector('#slide-content')
   const blockOf = e => getComputedStyle(e).display === 'inline' ? blockOf(e.parentElement) : e
