@@ -25,7 +25,7 @@ export const combine = (a: number, x: Numbers, b: number, y: Numbers) => x.map((
 const asItIs = (latents: Numbers) => latents
 
 /** What is left of the picture (of its variance) at every time: all 1 - beta so far, multiplied. */
-function alphasCumprod(c: SchedulerConfig): Float64Array {
+export function alphasCumprod(c: SchedulerConfig): Float64Array {
   const [first, last] = [Math.sqrt(c.beta_start), Math.sqrt(c.beta_end)]
   let product = 1
   return Float64Array.from({ length: c.num_train_timesteps }, (_, t) => {
