@@ -21,7 +21,7 @@ const bow = (x: number, y: number, across: number, up: number, from: number, to:
 })
 
 const LINES: Record<string, Line[]> = {
-  'two moons': [bow(-0.5, -0.25, 1, 1, 0, 1), bow(0.5, 0.25, 1, 1, 1, 2)],
+  'moons': [bow(-0.5, -0.25, 1, 1, 0, 1), bow(0.5, 0.25, 1, 1, 1, 2)],
   'spiral': [curve(s => [(0.1 + s) * cos(4 * PI * s), (0.1 + s) * sin(4 * PI * s)])],
   'heart': [curve((s) => {
     const a = 2 * PI * s
