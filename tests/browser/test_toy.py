@@ -68,8 +68,8 @@ def test_points_are_learned(toy):
 
     page.keyboard.press("Escape")
     page.keyboard.press(",")
-    assert page.get_attribute("#slide-content .stepper input", "aria-valuetext") == "t = 1"
-    page.focus("#slide-content .stepper input")
+    assert page.get_attribute("#slide-content .toy .stepper input", "aria-valuetext") == "t = 1"
+    page.focus("#slide-content .toy .stepper input")
     page.keyboard.press("Home")
     assert np.array_equal(points(page, ".noisy"), noise)
     assert looked(page) == [] and violations(page) == [] and toy.take_problems() == []
