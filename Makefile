@@ -3,6 +3,7 @@
 # make slides         the slides while they are edited: what is saved is seen; on the figures that are there
 # make slides-ja      the same in Japanese
 # make pdf            the deck as .build/slides.pdf and .build/slides.ja.pdf, each slide after its last click
+# make handout        the deck to read, with what the speaker says, as .build/handout.pdf
 # make figures        the notebooks: figures into public/, excerpts into embed/
 # make check          the notebooks again: do they give the same?
 # make test           everything: the package, the notebooks, the deck in a real browser
@@ -29,7 +30,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: talk slides slides-ja build pdf figures check test quick lint parity bench shots contact-sheet looks ideas recording sources newest lowest audit \
+.PHONY: talk slides slides-ja build pdf handout figures check test quick lint parity bench shots contact-sheet looks ideas recording sources newest lowest audit \
         address clean help figures-there
 
 PORT ?= 3030
@@ -38,6 +39,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do $$p -c "
 
 PACKAGE   := $(shell find src/sdscope -type f -not -path '*/__pycache__/*' -not -name '*.md')
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
+READ      := $(shell find tools/read.py tools/reading tools/notes.py tools/sources.py -type f -not -path '*/__pycache__/*')
 DECK      := slides.en.md slides.ja.md vite.config.ts public/favicon.svg $(shell find slides -type f -not -name README.md)
 
 # What stands for each part being done.
@@ -101,6 +103,10 @@ bench: $(INSTALLED) $(MODULES)
 pdf: $(BUILT)
 	@.venv/bin/python tools/browser.py > /dev/null
 	@.venv/bin/python tools/pdf.py
+
+handout: $(BUILT)
+	@.venv/bin/python tools/browser.py > /dev/null
+	@.venv/bin/python tools/handout.py
 
 shots: $(BUILT)
 	@.venv/bin/python tools/shots.py
@@ -170,9 +176,10 @@ $(MODEL): $(PACKAGE) $(INSTALLED)
 	@.venv/bin/sdscope export-web -o $(@D)
 
 # Built beside its place, so that dist/ is never half a deck. Japanese comes last, into a folder of the English one: vite.config.ts
-$(BUILT): $(DECK) $(FIGURES) $(MODEL) $(MODULES) | $(NODE)
+$(BUILT): $(DECK) $(READ) $(FIGURES) $(MODEL) $(MODULES) | $(NODE)
 	$(call say,The deck: static files into dist/)
 	@PATH="$(CURDIR)/.venv/bin:$$PATH" node node_modules/.bin/slidev build slides.en.md --base ./ --out .build/dist
 	@PATH="$(CURDIR)/.venv/bin:$$PATH" node node_modules/.bin/slidev build slides.ja.md --base ./ --out .build/dist/ja
+	@.venv/bin/python tools/read.py .build/dist
 	@rm -rf dist .build/dist/{,ja/}_redirects .build/dist/README.md && mv .build/dist dist
 	@touch $@

@@ -125,6 +125,13 @@ const renderBuiltUrl: RenderBuiltAssetUrl = (file, { type, hostId, hostType }) =
   return hostType === 'js' ? { runtime: `new URL(${JSON.stringify(path)}, import.meta.url).href` } : path
 }
 
+// Who has no JavaScript is led to the page without any: tools/read.py.
+const toRead: Plugin = {
+  name: 'to-read',
+  apply: 'build',
+  transformIndexHtml: () => [{ tag: 'noscript', children: `<p><a href="${shared}read.html">${language === 'ja' ? 'このデッキを読む(英語)' : 'This deck, to read'}</a></p>`, injectTo: 'body-prepend' }],
+}
+
 // One for both languages, beside the English index.html, because a service worker is responsible for what lies below it.
 // Its version is that of all the files: the build that comes last knows them.
 const serviceWorker: Plugin = {
@@ -167,7 +174,7 @@ export default defineConfig({
     __ORT__: JSON.stringify(RUNTIMES),
     __PYODIDE__: JSON.stringify(pyodide),
   },
-  plugins: [unbroken, securityPolicy, languages, python, serviceWorker, editing, licences.page(), sharing],
+  plugins: [unbroken, securityPolicy, languages, toRead, python, serviceWorker, editing, licences.page(), sharing],
   // **「…」**です is bold: Markdown by itself wants a space before です.
   slidev: { markdown: { markdownSetup: (md) => { md.use(cjkFriendly) } } },
   server: { headers: isolation },

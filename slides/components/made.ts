@@ -22,6 +22,8 @@ const files = import.meta.glob('/public/{manifest,facts}.json', { eager: true, i
 export const figures: Record<string, Made> = files['/public/manifest.json']?.figures ?? {}
 export const facts: Record<string, string | number | number[]> = files['/public/facts.json'] ?? {}
 export const figureUrl = (name: string) => `${shared}figures/${name}`
+// To what is made when the deck is built, to read: tools/read.py. While slides are edited there is none.
+export const readUrl = (page: string) => (import.meta.env.PROD ? `${shared}${page}` : undefined)
 
 const json = import.meta.glob('/public/figures/*.json', { eager: true, import: 'default' }) as Record<string, unknown>
 export const data = Object.fromEntries(Object.entries(json).map(([path, value]) => [path.split('/').at(-1)!, value]))

@@ -1,0 +1,50 @@
+"""The deck to read, on paper: what each slide shows, and what the speaker says. .build/handout.pdf
+
+python tools/handout.py [dist] [-o handout.pdf]
+"""
+
+import argparse
+from pathlib import Path
+
+from deck import open_deck
+from sdscope import files
+
+# Pictures are fetched when they are near, and paper has no near.
+ALL_THERE = """async () => {
+    document.querySelectorAll('img').forEach(img => (img.loading = 'eager'))
+    await Promise.all([document.fonts.ready, ...[...document.images].map(img => img.decode())])
+}"""
+FOOT = """<p style="width: 100%; margin: 0; font: 8pt Inter, sans-serif; text-align: center; color: #5f6b76">
+    <span class="pageNumber"></span></p>"""
+
+
+def export(dist, output):
+    """Writes the PDF, all of it or nothing"""
+    with open_deck(dist) as deck:
+        deck.page.emulate_media(media="print")
+        deck.page.goto(f"{deck.address}read.html")
+        deck.page.evaluate(ALL_THERE)
+        data = deck.page.pdf(
+            prefer_css_page_size=True,
+            print_background=True,
+            display_header_footer=True,
+            header_template="<p></p>",
+            footer_template=FOOT,
+            outline=True,
+            tagged=True,
+        )
+    files.write(output, data, parents=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("dist", nargs="?", default="dist")
+    parser.add_argument("-o", "--output", type=Path, default=Path(".build/handout.pdf"))
+    args = parser.parse_args()
+    files.check(args.output, parents=True)
+    export(args.dist, args.output)
+    print(f"{args.output}: {args.output.stat().st_size / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    main()

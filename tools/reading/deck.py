@@ -1,0 +1,186 @@
+"""The deck in one column: what each slide shows, as after its last click, and what the speaker says."""
+
+import html
+import re
+from typing import NamedTuple
+
+import yaml
+
+from notes import for_readers
+from sources import INCLUDE, ROOT, SLIDE, pages
+
+from .page import GITHUB, code, commit, figure, figures, provenance
+
+# Parts that move or compute on their slides, and a figure of a notebook that shows the same standing still
+STILLS = {
+    "GuidanceSlider": "guidance_sheet.webp",
+    "Lab": "",
+    "PromptWalk": "text_walk.webp",
+    "SchedulerRace": "race.webp",
+    "Scrubber": "denoise_strip.webp",
+    "ShapeLedger": "unet_ledger.png",
+    "StepByStep": "ddim_terms.png",
+    "TokenStrip": "tokens.png",
+    "WithoutScheduler": "",
+    "WordAttention": "attention_words.webp",
+}
+ALIVE = '<p class="alive"><a href="./#/{}">On its slide</a> this moves, and can be tried.</p>'
+LAB = '<p class="alive"><a href="./#/lab">The Lab</a> paints a prompt of your own in your browser, stage by stage.</p>'
+AT = '<p class="at">{}</p>'
+
+NOTE = re.compile(r"<!--(.*?)-->", re.S)
+# What is of the slide alone: its styles, the places of its columns, the frame of code that turns into other code
+LAYOUT = re.compile(r"<style>.*?</style>|^::\w+::$|^````[^\n]*$| v-click(?:=\"[^\"]*\")?", re.M | re.S)
+TAG = re.compile(r"""<([A-Z]\w+)((?:\s+[^\s=/>]+(?:="[^"]*")?)*)\s*/>""")
+ATTRIBUTE = re.compile(r'([^\s=]+)="([^"]*)"')
+SAID = re.compile(r"'((?:[^'\\]|\\.)*)'")
+ARXIV = re.compile(r"\barXiv:(\d{4}\.\d{5})")
+
+
+class Slide(NamedTuple):
+    no: int
+    title: str
+    chapter: str  # where one begins: its name
+    opens: bool  # whether it is that chapter's title
+    step: int | None  # of the four, which gives it a colour
+    picture: str  # that stands on its title
+    shown: str
+    said: str
+
+
+def settings_of(entry):
+    return yaml.safe_load(entry.read_text().split("---\n")[1])
+
+
+def slides(entry, parts):
+    """Every slide of the deck, in order"""
+    no = 0
+    for path in pages(entry):
+        for place, (head, text) in enumerate(SLIDE.findall(path.read_text())):
+            no += 1
+            head = yaml.safe_load(head) or {}
+            opens = head.get("layout") in ("cover", "chapter")
+            title = head.get("title") or re.search(r"^# (.*)", text, re.M)[1]
+            chapter = title if opens else head["kicker"] if place == 0 else ""
+            told, shown = show(text, no, title, parts)
+            said = say(NOTE.search(text)[1], head.get("clicks", 0), told, parts)
+            picture = postcard(head["figure"]) if opens else ""
+            yield Slide(no, title, chapter, opens, head.get("step"), picture, shown, said)
+
+
+def postcard(name):
+    """A picture with what it was painted from"""
+    made = figures()[name]
+    told = f"“{html.escape(made['prompt'])}”, {provenance(name)}"
+    return f'<div class="postcard">{figure(name, width=400, caption=False)}{AT.format(told)}</div>'
+
+
+def say(note, clicks, told, parts):
+    """What the speaker says, as HTML"""
+    made = []
+    for part in for_readers(note, clicks, told):
+        text = part if isinstance(part, str) else "\n".join(f"1. {item}" for item in part)
+        made.append(parts.text(ARXIV.sub(r"[arXiv:\1](https://arxiv.org/abs/\1)", text)))
+    return "".join(made)
+
+
+def show(text, no, title, parts):
+    """(whether what is lit in its code is explained, the slide as HTML)"""
+    moves = "magic-move" in text
+    text = re.sub(r"^# .*", "", LAYOUT.sub("", NOTE.sub("", text)), count=1, flags=re.M)
+    marks = {}  # {click: number of the mark behind the line that it lights}
+    explained = False
+    click = blocks = 0
+    made = []
+
+    def include(path, anchor, language, lights):
+        nonlocal click, blocks
+        source = cut((ROOT / path.removeprefix("@/")).read_text(), anchor.removeprefix("#"))[0]
+        steps = re.match(r"\{(?!\w+:)([^}]*)\}", lights)
+        behind, lit = {}, set()
+        for i, step in enumerate(steps[1].split("|") if steps else ["all"]):
+            click += i > 0 or (moves and blocks > 0)
+            if step in ("all", "*"):
+                continue
+            lines = find(source, step)
+            if click:
+                marks[click] = len(marks) + 1
+                behind.setdefault(lines[0], []).append(marks[click])
+            else:
+                lit |= set(lines)
+        blocks += 1
+        cell = re.fullmatch(r"@/embed/(\w+)/(\w+)\.py", path)
+        return code(source, language, behind, lit) + (AT.format(link(*cell.groups())) if cell else "")
+
+    def component(match):
+        nonlocal explained
+        name, told = match[1], dict(ATTRIBUTE.findall(match[2]))
+        if name == "Figure":
+            return parts.keep(figure(told["name"], width=int(told.get(":width", 0))))
+        if name == "Provenance":
+            drawn = text.count(f'name="{told["name"]}"') > 1 or any(f"<{part} " in text for part in STILLS)
+            return "" if drawn else parts.keep(AT.format(provenance(told["name"])))
+        if name == "Source":
+            explained |= bool(marks)
+            return parts.keep(source_line(marks, told["at"], told.get("notebook"), SAID.findall(told.get(":say", ""))))
+        if name in STILLS:
+            still = figure(STILLS[name]) if STILLS[name] else ""
+            return parts.keep(still + (LAB if name == "Lab" else ALIVE.format(no)))
+        if match[0] != match.string.strip():  # in a sentence
+            return parts.component(match[0])
+        if name == "Paper":
+            return parts.keep(parts.component(match[0]))
+        label = html.escape(title)
+        return parts.keep(
+            f'<div class="board" tabindex="0" role="group" aria-label="{label}">{parts.component(match[0])}</div>'
+        )
+
+    for line in text.splitlines():
+        included = INCLUDE.fullmatch(line)
+        made.append(parts.keep(include(*included.groups(default=""))) if included else TAG.sub(component, line))
+    shown = parts.text("\n".join(made), heading=2).replace('href="#/', 'href="./#/')
+    wide = f'<div class="scroll" tabindex="0" role="group" aria-label="{html.escape(title)}"><table'
+    return explained, shown.replace("<table", wide).replace("</table>", "</table></div>")
+
+
+def link(notebook, cell=""):
+    """To the notebook as a page"""
+    return f'<a href="notebooks/{notebook}.html{cell and f"#{cell}"}">{notebook}</a>'
+
+
+def source_line(marks, at, notebook, say):
+    """Below code: what it does, what its marks are at, and where it was cut from: slides/components/Source.vue"""
+    path, _, region = at.partition("#")
+    _, first, last = cut((ROOT / "src/sdscope" / path).read_text(), region)
+    where = f'<a href="{GITHUB}/blob/{commit()}/src/sdscope/{path}#L{first}-L{last}">{at}</a>'
+    where += f" · {link(notebook)}" if notebook else ""
+    general = "".join(f"<p>{text}</p>" for click, text in enumerate(say) if text and click not in marks)
+    items = [re.sub(r"^\d\. ", "", text) for click, text in enumerate(say) if click in marks]
+    listed = f'<ol class="marks">{"".join(f"<li>{item}</li>" for item in items)}</ol>' if items else ""
+    return AT.format(where) + general + listed
+
+
+def cut(source, region):
+    """(a region's lines, the first one's number, the last one's); all of it where none is named"""
+    lines = source.splitlines()
+    if not region:
+        return source, 1, len(lines)
+    begin, end = (
+        next(i for i, line in enumerate(lines) if line.strip() == f"# {mark} {region}")
+        for mark in ("region", "endregion")
+    )
+    inside = [line for line in lines[begin + 1 : end] if not re.match(r"\s*# (?:end)?region\b", line)]
+    margin = min(len(line) - len(line.lstrip()) for line in inside if line.strip())
+    return "\n".join(line[margin:] for line in inside), begin + 2, end
+
+
+def find(source, lights):
+    """Numbers of the lines that a light is on, as slides/setup/transformers.ts finds them: /text/, or /from/-/to/"""
+    lines, found = source.splitlines(), []
+    for begin, end in re.findall(r"/([^/]+)/(?:-/([^/]+)/)?", lights):
+        having = [i for i, line in enumerate(lines, 1) if begin in line]
+        if end:
+            last = next(i for i, line in enumerate(lines, 1) if i >= having[0] and end in line)
+            having = list(range(having[0], last + 1))
+        found += having
+    return found
