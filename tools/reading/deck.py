@@ -9,7 +9,7 @@ import yaml
 from notes import for_readers
 from sources import INCLUDE, ROOT, SLIDE, pages
 
-from .page import GITHUB, code, commit, figure, figures, provenance
+from .page import GITHUB, code, commit, figure, figures, provenance, scrolling
 
 # Parts that move or compute on their slides, and a figure of a notebook that shows the same standing still
 STILLS = {
@@ -62,10 +62,11 @@ def slides(entry, parts):
             opens = head.get("layout") in ("cover", "chapter")
             title = head.get("title") or re.search(r"^# (.*)", text, re.M)[1]
             chapter = title if opens else head["kicker"] if place == 0 else ""
-            told, shown = show(text, no, title, parts)
-            said = say(NOTE.search(text)[1], head.get("clicks", 0), told, parts)
+            shown = Shown(text, no, title, parts)
             picture = postcard(head["figure"]) if opens else ""
-            yield Slide(no, title, chapter, opens, head.get("step"), picture, shown, said)
+            made = shown.html()
+            said = say(NOTE.search(text)[1], head.get("clicks", 0), shown.explained, parts)
+            yield Slide(no, title, chapter, opens, head.get("step"), picture, made, said)
 
 
 def postcard(name):
@@ -84,63 +85,62 @@ def say(note, clicks, told, parts):
     return "".join(made)
 
 
-def show(text, no, title, parts):
-    """(whether what is lit in its code is explained, the slide as HTML)"""
-    moves = "magic-move" in text
-    text = re.sub(r"^# .*", "", LAYOUT.sub("", NOTE.sub("", text)), count=1, flags=re.M)
-    marks = {}  # {click: number of the mark behind the line that it lights}
-    explained = False
-    click = blocks = 0
-    made = []
+class Shown:
+    """One slide as HTML. What is lit click by click becomes marks in the code, and what is said of it a list."""
 
-    def include(path, anchor, language, lights):
-        nonlocal click, blocks
+    def __init__(self, text, no, title, parts):
+        self.text = re.sub(r"^# .*", "", LAYOUT.sub("", NOTE.sub("", text)), count=1, flags=re.M)
+        self.moves = "magic-move" in text  # code that turns into other code: a click for each
+        self.no, self.title, self.parts = no, title, parts
+        self.click = self.blocks = 0
+        self.marks = {}  # {click: number of the mark}
+        self.explained = False
+
+    def html(self):
+        lines = []
+        for line in self.text.splitlines():
+            code = INCLUDE.fullmatch(line)
+            lines.append(self.parts.keep(self.code(*code.groups(default=""))) if code else TAG.sub(self.part, line))
+        made = self.parts.text("\n".join(lines), heading=2).replace('href="#/', 'href="./#/')
+        return re.sub(r"<table.*?</table>", lambda table: scrolling(table[0], self.title), made, flags=re.S)
+
+    def code(self, path, anchor, language, lights):
         source = cut((ROOT / path.removeprefix("@/")).read_text(), anchor.removeprefix("#"))[0]
         steps = re.match(r"\{(?!\w+:)([^}]*)\}", lights)
-        behind, lit = {}, set()
+        marks, lit = {}, set()
         for i, step in enumerate(steps[1].split("|") if steps else ["all"]):
-            click += i > 0 or (moves and blocks > 0)
-            if step in ("all", "*"):
+            self.click += i > 0 or (self.moves and self.blocks > 0)
+            if step == "all":
                 continue
             lines = find(source, step)
-            if click:
-                marks[click] = len(marks) + 1
-                behind.setdefault(lines[0], []).append(marks[click])
+            if self.click:
+                self.marks[self.click] = len(self.marks) + 1
+                marks.setdefault(lines[0], []).append(self.marks[self.click])
             else:
                 lit |= set(lines)
-        blocks += 1
+        self.blocks += 1
         cell = re.fullmatch(r"@/embed/(\w+)/(\w+)\.py", path)
-        return code(source, language, behind, lit) + (AT.format(link(*cell.groups())) if cell else "")
+        return code(source, language, marks, lit) + (AT.format(link(*cell.groups())) if cell else "")
 
-    def component(match):
-        nonlocal explained
-        name, told = match[1], dict(ATTRIBUTE.findall(match[2]))
+    def part(self, tag):
+        """A component, by its tag"""
+        name, told = tag[1], dict(ATTRIBUTE.findall(tag[2]))
         if name == "Figure":
-            return parts.keep(figure(told["name"], width=int(told.get(":width", 0))))
+            return self.parts.keep(figure(told["name"], width=int(told.get(":width", 0))))
         if name == "Provenance":
-            drawn = text.count(f'name="{told["name"]}"') > 1 or any(f"<{part} " in text for part in STILLS)
-            return "" if drawn else parts.keep(AT.format(provenance(told["name"])))
+            known = self.text.count(f'name="{told["name"]}"') > 1 or any(f"<{still} " in self.text for still in STILLS)
+            return "" if known else self.parts.keep(AT.format(provenance(told["name"])))
         if name == "Source":
-            explained |= bool(marks)
-            return parts.keep(source_line(marks, told["at"], told.get("notebook"), SAID.findall(told.get(":say", ""))))
+            self.explained |= bool(self.marks)
+            said = SAID.findall(told.get(":say", ""))
+            return self.parts.keep(source_line(self.marks, told["at"], told.get("notebook"), said))
         if name in STILLS:
             still = figure(STILLS[name]) if STILLS[name] else ""
-            return parts.keep(still + (LAB if name == "Lab" else ALIVE.format(no)))
-        if match[0] != match.string.strip():  # in a sentence
-            return parts.component(match[0])
-        if name == "Paper":
-            return parts.keep(parts.component(match[0]))
-        label = html.escape(title)
-        return parts.keep(
-            f'<div class="board" tabindex="0" role="group" aria-label="{label}">{parts.component(match[0])}</div>'
-        )
-
-    for line in text.splitlines():
-        included = INCLUDE.fullmatch(line)
-        made.append(parts.keep(include(*included.groups(default=""))) if included else TAG.sub(component, line))
-    shown = parts.text("\n".join(made), heading=2).replace('href="#/', 'href="./#/')
-    wide = f'<div class="scroll" tabindex="0" role="group" aria-label="{html.escape(title)}"><table'
-    return explained, shown.replace("<table", wide).replace("</table>", "</table></div>")
+            return self.parts.keep(still + (LAB if name == "Lab" else ALIVE.format(self.no)))
+        drawn = self.parts.component(tag[0])
+        if tag[0] != tag.string.strip():  # in a sentence
+            return drawn
+        return self.parts.keep(drawn if name == "Paper" else scrolling(drawn, self.title))
 
 
 def link(notebook, cell=""):

@@ -70,8 +70,8 @@ class Parts:
         if told.returncode:
             raise SystemExit(told.stderr)
         drawn = json.loads(told.stdout)
-        for (place, _), made in zip(self.todo, drawn["html"], strict=True):
-            self.kept[place] = made
+        for (place, asked), made in zip(self.todo, drawn["html"], strict=True):
+            self.kept[place] = scrolling(made, "Formula") if asked.get("display") else made
         return drawn["css"]
 
     def fill(self, text):
@@ -84,6 +84,11 @@ class Parts:
             if token.type.startswith("heading"):
                 token.tag = f"h{int(token.tag[1]) + heading}"
         return MARKDOWN.renderer.render(tokens, MARKDOWN.options, {})
+
+
+def scrolling(made, label):
+    """What may be wider than a phone, reached by keyboard too"""
+    return f'<div class="scroll" tabindex="0" role="group" aria-label="{html.escape(label)}">{made}</div>'
 
 
 def code(source, language, marks=None, lit=()):

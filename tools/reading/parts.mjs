@@ -34,13 +34,16 @@ async function load(name) {
 }
 
 async function draw(template, number) {
-  const app = createSSRApp({ template })
+  const [app, wrong] = [createSSRApp({ template }), []]
   app.config.idPrefix = `d${number}`
   app.config.globalProperties.$clicks = ALL_LIT
-  app.config.warnHandler = (message) => { throw new Error(`${template}: ${message}`) }
+  app.config.warnHandler = message => wrong.push(message)
   for (const name of [template.match(/[A-Z]\w+/)[0], 'Frame', 'Tip'])
     app.component(name, await load(name))
-  return (await renderToString(app)).replaceAll('/figures/', 'figures/')
+  const drawn = await renderToString(app)
+  if (wrong.length)
+    throw new Error(`${template} cannot be drawn without a browser: ${wrong.join(' ')}\nName a still for it: tools/reading/deck.py`)
+  return drawn.replaceAll('/figures/', 'figures/')
 }
 
 const html = []
