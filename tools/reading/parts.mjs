@@ -27,7 +27,7 @@ async function load(name) {
     const component = (await server.ssrLoadModule(url)).default
     const { importedModules } = await server.environments.ssr.moduleGraph.getModuleByUrl(url)
     const styles = [...importedModules].map(module => module.url).filter(style => style.includes('type=style'))
-    const css = await Promise.all(styles.map(async style => (await server.ssrLoadModule(`${style}&inline`)).default))
+    const css = await Promise.all(styles.map(async style => (await server.ssrLoadModule(style.replace('&lang', '&inline&lang'))).default))
     loaded.set(name, { component, css: css.join('') })
   }
   return loaded.get(name).component
