@@ -98,9 +98,7 @@ def test_what_a_slide_shows_and_what_is_said_is_there():
     """Its code, letter by letter, its figures, and the words of its notes"""
     texts = [text for page in pages() for text in re.findall(r"<!--(.*?)-->", page.read_text(), re.S)]
     for (title, text), note, made in zip(slides(), texts, sections().values(), strict=True):
-        blocks = [
-            plain(re.sub(r' <b class="mark".*?</b>', "", pre)) for pre in re.findall(r"<pre.*?</pre>", made, re.S)
-        ]
+        blocks = [plain(re.sub(r'<b class="mark".*?</b>', "", pre)) for pre in re.findall(r"<pre.*?</pre>", made, re.S)]
         for path, anchor, *_ in INCLUDE.findall(text):
             file = ROOT / path.removeprefix("@/")
             lines = region(file, anchor[1:]) if anchor else file.read_text().splitlines()

@@ -93,7 +93,7 @@ class Shown:
         self.moves = "magic-move" in text  # code that turns into other code: a click for each
         self.no, self.title, self.parts = no, title, parts
         self.click = self.blocks = 0
-        self.marks = {}  # {click: number of the mark}
+        self.marks = {}  # {click: number of its mark}
         self.explained = False
 
     def html(self):
@@ -107,17 +107,16 @@ class Shown:
     def code(self, path, anchor, language, lights):
         source = cut((ROOT / path.removeprefix("@/")).read_text(), anchor.removeprefix("#"))[0]
         steps = re.match(r"\{(?!\w+:)([^}]*)\}", lights)
-        marks, lit = {}, set()
+        marks, lit = {}, []
         for i, step in enumerate(steps[1].split("|") if steps else ["all"]):
             self.click += i > 0 or (self.moves and self.blocks > 0)
             if step == "all":
                 continue
             lines = find(source, step)
-            if self.click:
-                self.marks[self.click] = len(self.marks) + 1
-                marks.setdefault(lines[0], []).append(self.marks[self.click])
-            else:
-                lit |= set(lines)
+            if not self.click:
+                lit = lines
+            elif lines[0] not in marks:
+                self.marks[self.click] = marks[lines[0]] = len(self.marks) + 1
         self.blocks += 1
         cell = re.fullmatch(r"@/embed/(\w+)/(\w+)\.py", path)
         return code(source, language, marks, lit) + (AT.format(link(*cell.groups())) if cell else "")

@@ -92,15 +92,16 @@ def scrolling(made, label):
 
 
 def code(source, language, marks=None, lit=()):
-    """Coloured, scrolled where it is too wide. marks: {line: [numbers that stand behind it]}; lit: lines"""
+    """Coloured, scrolled where it is too wide. marks: {line: number that stands before it}; lit: lines"""
     lexer = get_lexer_by_name(language, stripnl=False)
     coloured = PLAIN.sub(r"\1\2", highlight(source, lexer, HtmlFormatter(nowrap=True)))
     lines = coloured.rstrip("\n").split("\n")
     for line in lit:
         lines[line - 1] = f"<mark>{lines[line - 1]}</mark>"
-    for line, numbers in (marks or {}).items():
-        lines[line - 1] += "".join(f' <b class="mark" aria-hidden="true">{number}</b>' for number in numbers)
-    return f'<pre class="{language}" tabindex="0"><code>{chr(10).join(lines)}</code></pre>'
+    for line, number in (marks or {}).items():
+        lines[line - 1] = f'<b class="mark" aria-hidden="true">{number}</b>{lines[line - 1]}'
+    kind = f"{language} marked" if marks else language
+    return f'<pre class="{kind}" tabindex="0"><code>{chr(10).join(lines)}</code></pre>'
 
 
 def figure(name, up="", width=None, caption=True):
