@@ -36,7 +36,7 @@ def export(dist, output):
             outline=True,
             tagged=True,
         )
-    pages = PdfWriter(clone_from=PdfReader(io.BytesIO(data)))
+    pages = PdfWriter(PdfReader(io.BytesIO(data)), full=True)
     for image in (image for page in pages.pages for image in page.images):
         if "/SMask" not in image.indirect_reference.get_object():  # Chromium keeps every pixel: five times the size
             image.replace(image.image.convert("RGB"), quality=88)
