@@ -116,7 +116,9 @@ def figure(name, up="", width=None, caption=True):
         unmoving = f'<source media="{asked}" srcset="{up}figures/{still}">'
     alt = html.escape(made["alt"])
     image = f'<img src="{up}figures/{name}" alt="{alt}" {size} loading="lazy">'
-    below = f"<figcaption>{provenance(name, up)}</figcaption>" if caption else ""
+    columns = "".join(f"<span>{column}</span>" for column in made.get("columns", ()))  # of a sheet: what stands where
+    columns = columns and f'<span class="columns">{columns}</span>'
+    below = f"<figcaption>{columns}{provenance(name, up)}</figcaption>" if caption else ""
     return f"<figure><picture>{unmoving}{image}</picture>{below}</figure>"
 
 
