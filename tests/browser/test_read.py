@@ -4,10 +4,10 @@ import re
 
 import pytest
 from pypdf import PdfReader
+from test_reading import NAMES
 
 import handout
 from sources import slides
-from test_reading import NAMES
 from walk import ROOT, open_built, violations
 
 
