@@ -9,6 +9,7 @@ import { createSSRApp } from 'vue'
 import { renderToString } from 'vue/server-renderer'
 
 const ALL_LIT = 99 // clicks, more than any drawing has
+const DECK = 'http://deck/' // where a page without a browser lies; the pages to read lie in its place
 
 const server = await createServer({
   configFile: false,
@@ -16,6 +17,7 @@ const server = await createServer({
   logLevel: 'error',
   appType: 'custom',
   plugins: [vue()],
+  define: { '__LANGUAGE__': '"en"', '__SHARED__': '"./"', 'document.baseURI': JSON.stringify(DECK) },
   server: { middlewareMode: true, hmr: false, ws: false, watch: null },
   optimizeDeps: { noDiscovery: true },
 })
@@ -43,7 +45,7 @@ async function draw(template, number) {
   const drawn = await renderToString(app)
   if (wrong.length)
     throw new Error(`${template} cannot be drawn without a browser: ${wrong.join(' ')}\nName a still for it: tools/reading/deck.py`)
-  return drawn.replaceAll('/figures/', 'figures/')
+  return drawn.replaceAll(DECK, '')
 }
 
 const html = []
