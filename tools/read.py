@@ -18,7 +18,7 @@ def write(dist):
     cover, *slides = deck.slides(ENTRY, parts)
     shown = notebooks.shown_on(ENTRY)
     read = [notebooks.read(path, shown, parts) for path in notebooks.paths()]
-    told = dict(settings=settings, cover=cover, slides=slides, lang=settings["htmlAttrs"]["lang"], up="")
+    told = dict(settings=settings, cover=cover, slides=slides, lang=settings["lang"], up="")
     made = {"read.html": page("deck.html.j2", **told, styles=parts.draw())}
     names = [notebook["name"] for notebook in read]
     for notebook in read:

@@ -21,6 +21,7 @@ STILLS = {
     "ShapeLedger": "unet_ledger.png",
     "StepByStep": "ddim_terms.png",
     "TokenStrip": "tokens.png",
+    "TrainToy": "",
     "WithoutScheduler": "",
     "WordAttention": "attention_words.webp",
 }
