@@ -35,6 +35,7 @@ NO_SENTENCE = {
     "(orientation: portrait) and (max-width: 600px)", "(prefers-reduced-motion: reduce)", " of slide ",
     "textarea, select, input:not([type=range])", "input, textarea, select", 'import sys; sys.path.append("/lib")',
     "This is all the memory that there is for Python.", "a file did not come",
+    "pre, code, svg, script, style, textarea, [contenteditable], .katex",
 }  # fmt: skip
 # They run when the deck is built: one stops it, one names other people's works.
 BUILDS = {"setup/transformers.ts", "licences/plugin.ts"}
