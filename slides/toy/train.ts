@@ -113,6 +113,7 @@ export function* train(points: Points): Generator<Seen> {
     // the means begin at 0, which the paper makes up for (section 2)
     const rate = RATE * (1 - step / STEPS) * Math.sqrt(1 - 0.999 ** (step + 1)) / (1 - 0.9 ** (step + 1))
     ;[weights, means, squares] = learn(weights, means, squares, asGiven(seen, times), rows(v, 2), np.array(rate))
+    weights.at(-1)!.ref.dataSync() // jax-js puts work off until somebody looks
   }
 }
 
