@@ -195,4 +195,6 @@ def test_they_are_small():
 @needs_deck
 def test_who_has_no_javascript_is_led_there():
     for page, up in ("index.html", "."), ("ja/index.html", ".."):
-        assert re.search(rf'<noscript>.*href="{re.escape(up)}/read\.html".*</noscript>', (DIST / page).read_text(), re.S)
+        assert re.search(
+            rf'<noscript>.*href="{re.escape(up)}/read\.html".*</noscript>', (DIST / page).read_text(), re.S
+        )

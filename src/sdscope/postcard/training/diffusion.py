@@ -208,9 +208,9 @@ def timestep_weights(scheduler, side):
     """How often each time is drawn: as min-SNR (Hang et al., arXiv:2303.09556) would weigh it, and every time a
     little.
 
-    side: of the pictures, in pixels. What is large, where things are and how many, is settled at noisier times the finer
-    a picture is: noise is averaged over more latents. The schedule is right for 64 pixels, and counts as (side / 64)**2
-    times the SNR there (Hoogeboom et al., arXiv:2301.11093, section 2.1).
+    side: of the pictures, in pixels. What is large, where things are and how many, is settled at noisier times the
+    finer a picture is: noise is averaged over more latents. The schedule is right for 64 pixels; beyond, the SNR counts
+    (side / 64)**2 times (Hoogeboom et al., arXiv:2301.11093, section 2.1).
     """
     snr = (side / 64) ** 2 * scheduler.alphas_cumprod / (1 - scheduler.alphas_cumprod)
     weight = snr.clamp(max=5) / (snr + 1)
