@@ -97,6 +97,24 @@ const unbroken: Plugin = {
   },
 }
 
+// Noto Sans JP comes in 120 pieces; a deck is told only of those that have a letter of its own. It is the style sheet that would be long.
+const pieces: Plugin = {
+  name: 'pieces',
+  enforce: 'pre',
+  transform(css, id) {
+    if (!/noto-sans-jp.*\.css/.test(id))
+      return
+    const pages = (readdirSync('slides/pages/ja')).map(page => `slides/pages/ja/${page}`)
+    const text = ['slides.ja.md', 'slides/words/ja.json', ...pages].map(file => readFileSync(file, 'utf8')).join('')
+    const letters = [...new Set(text)].map(letter => letter.codePointAt(0)!)
+    const has = (ranges: string) => ranges.split(',').some((range) => {
+      const [from, to = from] = range.trim().slice(2).split('-').map(hex => Number.parseInt(hex, 16))
+      return letters.some(letter => from <= letter && letter <= to)
+    })
+    return { code: css.replace(/@font-face \{[^}]*unicode-range: ([^;}]*)[^}]*\}/g, (face, ranges) => (has(ranges) ? face : '')), map: null }
+  },
+}
+
 // Search engines and readers are told of the other language; the link on every slide is slides/components/Language.vue.
 const languages: Plugin = {
   name: 'languages',
@@ -174,7 +192,7 @@ export default defineConfig({
     __ORT__: JSON.stringify(RUNTIMES),
     __PYODIDE__: JSON.stringify(pyodide),
   },
-  plugins: [unbroken, securityPolicy, languages, toRead, python, serviceWorker, editing, licences.page(), sharing],
+  plugins: [unbroken, pieces, securityPolicy, languages, toRead, python, serviceWorker, editing, licences.page(), sharing],
   // **「…」**です is bold: Markdown by itself wants a space before です.
   slidev: { markdown: { markdownSetup: (md) => { md.use(cjkFriendly) } } },
   server: { headers: isolation },

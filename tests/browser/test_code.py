@@ -258,6 +258,9 @@ def test_presenter_and_audience_see_the_same_and_one_of_them_runs_it(loop):
     open_editor(presenter)
     write(presenter, changed(TWO_STEPS))
     audience.wait_for_selector(".sheet .cm-changed")
+    audience.wait_for_function(
+        "lines => document.querySelectorAll('.sheet .cm-line').length === lines", arg=written(presenter).count("\n") + 1
+    )
     assert written(audience) == written(presenter) and not audience.evaluate(OFFSET)
     presenter.keyboard.press("Control+Enter")
     audience.wait_for_function(

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from test_offline import KEPT
+from test_offline import KEPT, SHOWN
 from walk import LINES, ROOT, open_built
 
 FONT = "Noto Sans JP Variable"
@@ -129,14 +129,14 @@ def test_a_second_visit_needs_no_network_and_the_model_is_the_one_of_both():
         assert fetched and [url for url in fetched if url.startswith(deck.address)] == []
         page.goto(f"{deck.address}#/2")
         deck.settle(2, 0)
+        page.wait_for_function(SHOWN)
         page.wait_for_function(KEPT, arg=deck.site)
         page.context.set_offline(True)
         page.goto("about:blank")
         page.goto(f"{deck.address}#/2")
         deck.settle(2, 0)
         assert "行のコード" in page.inner_text("#slide-content .slidev-layout >> visible=true")
-        shown = "[...document.querySelectorAll('#slide-content img')].filter(img => img.checkVisibility())"
-        page.wait_for_function(f"() => {shown}.length && {shown}.every(img => img.naturalWidth)")
+        page.wait_for_function(SHOWN)
         page.goto("about:blank")
         page.goto(f"{deck.address}#/lab?prompt=a+blue+boat&steps=1")
         page.wait_for_selector(".lab .save", timeout=120_000)

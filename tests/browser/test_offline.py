@@ -14,6 +14,12 @@ KEPT = """async address => {
     return name && (await (await caches.open(name)).keys()).length > 60
 }"""
 
+# A slide's pictures
+SHOWN = """() => {
+    const shown = [...document.querySelectorAll('#slide-content img')].filter(img => img.checkVisibility())
+    return shown.length && shown.every(img => img.naturalWidth)
+}"""
+
 
 def test_a_second_visit_needs_no_network():
     with open_built() as deck:
@@ -22,6 +28,7 @@ def test_a_second_visit_needs_no_network():
         page.wait_for_selector(".lab .save", timeout=120_000)
         page.goto(f"{deck.address}#/2")
         deck.settle(2, 0)
+        page.wait_for_function(SHOWN)
         page.wait_for_function(KEPT, arg=deck.address)
         slide = "#slide-content .slidev-layout >> visible=true"  # what is announced beside it comes and goes
         first = page.inner_text(slide)
@@ -30,8 +37,7 @@ def test_a_second_visit_needs_no_network():
         page.goto(f"{deck.address}#/2")
         deck.settle(2, 0)
         assert page.inner_text(slide) == first and "One line of code" in first
-        shown = "[...document.querySelectorAll('#slide-content img')].filter(img => img.checkVisibility())"
-        page.wait_for_function(f"() => {shown}.every(img => img.naturalWidth)")
+        page.wait_for_function(SHOWN)
         page.goto("about:blank")
         page.goto(f"{deck.address}#/lab?prompt=a+blue+boat&steps=2")
         page.wait_for_selector(".lab .save", timeout=120_000)
