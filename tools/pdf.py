@@ -37,6 +37,7 @@ def export(dist, output, language="en"):
     """Writes the PDF, all of it or nothing; -> its pages, bytes"""
     pages = PdfWriter()
     with open_deck(dist, language=language) as deck:
+        deck.page.add_init_script("delete Navigator.prototype.serviceWorker")  # what it answers, nobody else does
         deck.page.route("**/*.webp", as_jpeg)
         deck.page.emulate_media(media="screen", reduced_motion="reduce")
         for no in deck.walk_last():
