@@ -104,7 +104,7 @@ const pieces: Plugin = {
   transform(css, id) {
     if (!/noto-sans-jp.*\.css/.test(id))
       return
-    const pages = (readdirSync('slides/pages/ja')).map(page => `slides/pages/ja/${page}`)
+    const pages = readdirSync('slides/pages/ja').map(page => `slides/pages/ja/${page}`)
     const text = ['slides.ja.md', 'slides/words/ja.json', ...pages].map(file => readFileSync(file, 'utf8')).join('')
     const letters = [...new Set(text)].map(letter => letter.codePointAt(0)!)
     const has = (ranges: string) => ranges.split(',').some((range) => {

@@ -10,6 +10,7 @@ from pathlib import Path
 from pypdf import PdfReader, PdfWriter
 
 from deck import open_deck
+from pdf import as_jpeg, written
 from sdscope import files
 
 # Pictures are fetched when they are near, and paper has no near.
@@ -22,8 +23,9 @@ FOOT = """<p style="width: 100%; margin: 0; font: 8pt Inter, sans-serif; text-al
 
 
 def export(dist, output):
-    """Writes the PDF, all of it or nothing; -> its pages, bytes"""
+    """Writes the PDF; -> its pages, bytes"""
     with open_deck(dist) as deck:
+        deck.page.route("**/*.webp", as_jpeg)
         deck.page.emulate_media(media="print")
         deck.page.goto(f"{deck.address}read.html")
         deck.page.evaluate(ALL_THERE)
@@ -36,13 +38,7 @@ def export(dist, output):
             outline=True,
             tagged=True,
         )
-    pages = PdfWriter(PdfReader(io.BytesIO(data)), full=True)
-    for image in (image for page in pages.pages for image in page.images):
-        if "/SMask" not in image.indirect_reference.get_object():  # Chromium keeps every pixel: five times the size
-            image.replace(image.image.convert("RGB"), quality=88)
-    with files.writing(output, parents=True) as part:
-        pages.write(part)
-    return len(pages.pages), output.stat().st_size
+    return written(PdfWriter(PdfReader(io.BytesIO(data)), full=True), output)
 
 
 def main():

@@ -17,8 +17,6 @@ from sdscope import files
 PAGE = f"""@page {{ size: {WIDTH}px {HEIGHT}px; margin: 0 }}
     html, body {{ width: {WIDTH}px; height: {HEIGHT}px; overflow: hidden }}
     nav, .slidev-nav, .change-it, .language {{ display: none !important }}"""
-
-
 OUTPUT = {"en": Path(".build/slides.pdf"), "ja": Path(".build/slides.ja.pdf")}
 
 
@@ -34,7 +32,7 @@ def as_jpeg(route):
 
 
 def export(dist, output, language="en"):
-    """Writes the PDF, all of it or nothing; -> its pages, bytes"""
+    """Writes the PDF; -> its pages, bytes"""
     pages = PdfWriter()
     with open_deck(dist, language=language) as deck:
         deck.page.add_init_script("delete Navigator.prototype.serviceWorker")  # what it answers, nobody else does
@@ -48,6 +46,11 @@ def export(dist, output, language="en"):
         title = deck.page.evaluate("document.title")
     pages.add_metadata({"/Title": title})
     pages.compress_identical_objects()  # each page came with the fonts
+    return written(pages, output)
+
+
+def written(pages, output):
+    """All of it or nothing; -> its pages, bytes"""
     with files.writing(output, parents=True) as part:
         pages.write(part)
     return len(pages.pages), output.stat().st_size

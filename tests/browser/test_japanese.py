@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from test_offline import KEPT, SHOWN
+from test_offline import KEPT, SHOWN, leads_its_own_alone
 from walk import LINES, ROOT, open_built
 
 FONT = "Noto Sans JP Variable"
@@ -105,18 +105,7 @@ def go(deck, address, no):
 
 
 def test_a_presenter_leads_the_audience_of_this_language_alone(deck):
-    deck.page.set_viewport_size({"width": 1400, "height": 800})
-    deck.page.goto(f"{deck.site}ja/#/presenter/1")
-    deck.page.wait_for_selector(".slidev-note")
-    audience, others = deck.page.context.new_page(), deck.page.context.new_page()
-    for page, address in (audience, f"{deck.site}ja/"), (others, deck.site):
-        page.goto(f"{address}#/1")
-        page.wait_for_selector("#slide-content")
-    deck.page.bring_to_front()
-    deck.page.keyboard.press("Shift+ArrowRight")
-    audience.wait_for_url("**/ja/#/2*")
-    others.wait_for_timeout(300)
-    assert others.url.partition("?")[0] == f"{deck.site}#/1"
+    leads_its_own_alone(deck, f"{deck.site}ja/", deck.site)
 
 
 def test_a_second_visit_needs_no_network_and_the_model_is_the_one_of_both():
