@@ -20,6 +20,7 @@
 # make newest         the notebooks on the newest versions that pyproject.toml allows
 # make lowest         the notebooks on the lowest
 # make audit          is anything that is installed known to be unsafe? This asks the network
+# make lock           requirements.lock anew: the hashes of what is installed. This asks the network
 # make address        one address and one version, everywhere: make address REPO=owner/name VERSION=1.2.3
 # make clean          removes what was made; .venv/ and node_modules/ stay
 #
@@ -30,7 +31,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: talk slides slides-ja build pdf handout figures check test quick lint parity bench shots contact-sheet looks ideas recording sources newest lowest audit \
+.PHONY: talk slides slides-ja build pdf handout figures check test quick lint parity bench shots contact-sheet looks ideas recording sources newest lowest audit lock \
         address clean help figures-there
 
 PORT ?= 3030
@@ -144,21 +145,34 @@ audit:
 	@.build/audit/bin/pip-audit --requirement requirements.txt
 	@PATH="$(CURDIR)/.venv/bin:$$PATH" npm audit --audit-level=high
 
+# For every machine and every Python. Without torch, of which each machine takes a build of its own.
+lock:
+	$(call say,The hashes of what is installed)
+	@$(fits)
+	@'$(PYTHON)' -m venv --clear .build/lock
+	@.build/lock/bin/pip install --disable-pip-version-check --quiet uv==0.13.9
+	@echo torch > .build/lock/excludes.txt
+	@for name in requirements tools/node; do \
+	  .build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
+	    --custom-compile-command 'make lock' --excludes .build/lock/excludes.txt $$name.txt --output-file $$name.lock; done
+
 address: $(INSTALLED)
 	@.venv/bin/python tools/address.py "$${REPO-}" "$${VERSION-}"
 
 clean:
 	rm -rf dist .build public/{figures,model,manifest.json,facts.json} embed/*/
 
-$(INSTALLED): requirements.txt pyproject.toml src/sdscope/version.py
+# What the lock has comes with its hashes; after that torch is missing, and no more.
+$(INSTALLED): requirements.txt requirements.lock pyproject.toml src/sdscope/version.py
 	$(call say,Python packages into .venv/ (some minutes the first time))
 	@[ -x .venv/bin/python ] || $(fits)
 	@[ -x .venv/bin/python ] || '$(PYTHON)' -m venv .venv
+	@.venv/bin/pip install --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
 	@.venv/bin/pip install --disable-pip-version-check -r requirements.txt
 	@.venv/bin/pip install --disable-pip-version-check --no-deps --quiet -e .
 	@touch $@
 
-$(NODE): tools/node.sh | $(INSTALLED)
+$(NODE): tools/node.sh tools/node.lock | $(INSTALLED)
 	@tools/node.sh
 
 $(MODULES): package-lock.json | $(NODE)

