@@ -68,6 +68,7 @@ def port(folder):
         assert key not in " ".join(psutil.Process(kernel).cmdline())
         process.kill()
         assert f"localhost:{port}/" in (told := process.communicate()[0]) and key not in told
+        assert "Traceback" not in told
         assert gone(kernel)
 
 
@@ -404,11 +405,51 @@ def test_only_the_decks_own_page_is_answered(port, name, changes, status, error)
     ("OPTIONS", "/live/run", None, 501),
     ("PUT", "/live/run", "{}", 501),
     ("POST", "/live/run", "not JSON", 400),
+    ("POST", "/live/run", "[" * 200_000, 400),
     ("POST", "/live/run", " " * (live.LARGEST + 1), 413),
 ])  # fmt: skip
 def test_nothing_else_is_there(port, method, path, body, status):
     answer = send(port, method, path, body, page(port))
     assert answer.status == status
+
+
+@pytest.mark.parametrize("length", ["9" * 5000, "-1", "1e3", ""])
+def test_a_length_that_is_none(port, length):
+    assert send(port, "POST", "/live/run", None, page(port) | {"Content-Length": length}).status == 413
+
+
+END = b"\r\n\r\n"
+
+
+@pytest.mark.parametrize(("sent", "status"), [
+    (b"GET /%00 HTTP/1.1" + END, 404),
+    (b"GET /%ed%a0%80 HTTP/1.1" + END, 404),  # half a letter
+    (b"GET /" + b"a" * 300 + b" HTTP/1.1" + END, 404),
+    (b"GET / HTTP/9.9" + END, 505),
+    (b"\x16\x03\x01 \x00\xff" + END, 400),  # somebody who wants https
+    # too long, too many: answered before the end has come
+    (b"GET /".ljust(65_537, b"a"), 414),
+    (b"GET / HTTP/1.1\r\n" + b"X: ".ljust(65_537, b"a"), 431),
+    (b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 101, 431),
+])  # fmt: skip
+def test_what_no_browser_sends_is_answered_all_the_same(port, sent, status):
+    """And nothing is told on the terminal: see `port`"""
+    with socket.create_connection(("localhost", port), timeout=100) as client:
+        client.sendall(sent)
+        assert str(status).encode() in client.makefile("rb").read()
+
+
+def test_who_is_silent_is_left_and_many_are_answered(folder, monkeypatch):
+    monkeypatch.setattr(serve.Handler, "timeout", 0.5)
+    with serve.serving(folder) as address:
+        place = ("localhost", int(address.rstrip("/").rpartition(":")[2]))
+        with contextlib.ExitStack() as stack:
+            silent, *clients = (stack.enter_context(socket.create_connection(place, timeout=100)) for _ in range(200))
+            silent.sendall(b"GET / HT")
+            for client in clients:
+                client.sendall(b"GET / HTTP/1.1\r\n\r\n")
+            assert all(client.recv(12) == b"HTTP/1.1 200" for client in clients)
+            assert silent.recv(1) == b""
 
 
 def test_without_jupyter_the_deck_is_served_all_the_same(folder):

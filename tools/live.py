@@ -14,6 +14,7 @@ Who may ask: the deck's own page, in a browser of the user who has started the s
 
 import json
 import os
+import re
 import secrets
 import select
 import shutil
@@ -211,11 +212,11 @@ class Live:
             return answer(handler, 403, {"error": line})
         if name not in ("python", "run"):
             return answer(handler, 404, {"error": "there is only live/python and live/run"})
-        if not length.isdecimal() or int(length) > LARGEST:
+        if not re.fullmatch("[0-9]{1,9}", length) or int(length) > LARGEST:
             return answer(handler, 413, {"error": f"more than {LARGEST // 1000} kB of code"})
         try:
             task = json.loads(handler.rfile.read(int(length)))
-        except ValueError:
+        except (ValueError, RecursionError):
             return answer(handler, 400, {"error": "not JSON"})
         if name == "python":
             problem = self.kernel.problem

@@ -41,6 +41,7 @@ class Handler(SimpleHTTPRequestHandler):
     """Files of `directory`, reached under `prefix`; anything outside the prefix is not found."""
 
     protocol_version = "HTTP/1.1"  # keeps connections open
+    timeout = 60  # seconds that one may be silent: who never ends what it asks holds no thread for ever
     extensions_map = {**SimpleHTTPRequestHandler.extensions_map, **TYPES}
     prefix = "/"
     headers_sent = {"Cache-Control": "no-cache"}  # a rebuilt deck shows at the next reload
@@ -49,6 +50,12 @@ class Handler(SimpleHTTPRequestHandler):
         if not path.startswith(self.prefix):
             return str(Path(self.directory, "outside the prefix"))
         return super().translate_path("/" + path[len(self.prefix) :])
+
+    def send_head(self):
+        try:
+            return super().send_head()
+        except ValueError:  # a name that no file can have, with a NUL in it or half a letter
+            return self.send_error(404)
 
     def end_headers(self):
         for name, value in self.headers_sent.items():
@@ -76,6 +83,7 @@ class Handler(SimpleHTTPRequestHandler):
 
 class Server(ThreadingHTTPServer):
     daemon_threads = True
+    request_queue_size = 128  # a browser with many windows asks for much at once
     live = None  # what runs code of the slides (live.py), if anything does
 
     def handle_error(self, request, client_address):
