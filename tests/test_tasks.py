@@ -6,6 +6,7 @@ them all. And what is wrong with a picture, a mask, a depth map or a LoRA is tol
 
 import json
 import os
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -566,6 +567,17 @@ BAD_LORAS = [
     ),
     (lambda path: peft_folder(path, use_dora=True), "use_dora is True, and only plain LoRA is read here"),
     (lambda path: peft_folder(path, peft_type="LOHA"), "is a LOHA, and only LoRA is read here"),
+    *[
+        (partial(peft_folder, **says), "says no alpha for")
+        for says in (
+            dict(lora_alpha="four"),
+            dict(lora_alpha=1e400),
+            dict(alpha_pattern=[1]),
+            dict(alpha_pattern={"(": 1}),
+        )
+    ],
+    (lambda path: save_file(load_file(path), path, {"lora_adapter_metadata": "[1]"}) or path, "is damaged"),
+    (edited(**{KEY: torch.zeros(())}), "is a LoRA for another model: it has () and"),
 ]
 
 

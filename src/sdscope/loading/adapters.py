@@ -4,6 +4,7 @@ Mirrors what diffusers' loaders/peft.py and peft's utils/save_and_load.py take f
 """
 
 import json
+import math
 import re
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import torch
 from safetensors import safe_open
 from torch import nn
 
-from ..errors import SdscopeError
+from ..errors import SdscopeError, first_line
 from .config import AGAIN, read_config, unreadable
 from .folder import PICKLES, refuse_pickle, refuse_pickles
 from .weights import in_numbers, some
@@ -33,7 +34,7 @@ def read_adapter(path, pipe):
     try:
         with safe_open(path, "pt") as file:
             weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (it is no dictionary)
-            config = config or json.loads((file.metadata() or {}).get("lora_adapter_metadata", "{}"))
+            config = config or dict(json.loads((file.metadata() or {}).get("lora_adapter_metadata", "{}")))
     except Exception as error:  # safetensors' own, json's, or the system's
         raise unreadable(path, error) from error
     refuse_variants(path, config)
@@ -118,12 +119,23 @@ def pair(path, part, tensors, config, name, layer):
         raise SdscopeError(f"{path} is incomplete, {name} has only {' and '.join(tensors)}: {AGAIN}")
     # copies, as the file may go; and not frozen, as in diffusers
     down, up = (nn.Parameter(tensors[which].to(layer.weight, copy=True)) for which in ("down", "up"))
-    (m, n, *kernel), r = layer.weight.shape, len(down)
-    if down.shape != (r, n, *kernel) or up.shape != (m, r, *[1] * len(kernel)):
+    (m, n, *kernel), (r, *_) = layer.weight.shape, down.shape or (0,)
+    if not r or down.shape != (r, n, *kernel) or up.shape != (m, r, *[1] * len(kernel)):
         told = f"{tuple(down.shape)} and {tuple(up.shape)} for {name}, whose weight is {tuple(layer.weight.shape)}"
         raise SdscopeError(f"{path} is a LoRA for another model: it has {told}")
     says = {key.removeprefix(f"{part}."): value for key, value in config.items()}
+    try:
+        return down, up, scaling(says, tensors.get("alpha"), name, r)
+    except Exception as error:  # texts where numbers belong, a pattern that is none
+        told = f"what {path} is saved with says no alpha for {name}"
+        raise SdscopeError(f"{told} ({first_line(error)}): {AGAIN}") from error
+
+
+def scaling(says, alpha, name, r):
+    """alpha / r of a layer: alpha as a tensor of the file, or as its configuration says"""
     patterns = says.get("alpha_pattern") or {}
-    alpha = next((a for key, a in patterns.items() if re.match(rf"(.*\.)?({key})$", name)), says.get("lora_alpha", r))
-    alpha = tensors["alpha"].item() if "alpha" in tensors else alpha
-    return down, up, alpha / (r**0.5 if says.get("use_rslora") else r)
+    found = next((a for key, a in patterns.items() if re.match(rf"(.*\.)?({key})$", name)), says.get("lora_alpha", r))
+    alpha = float(found if alpha is None else alpha.item())
+    if not math.isfinite(alpha):
+        raise ValueError(f"alpha is {alpha} for {name}")
+    return alpha / (r**0.5 if says.get("use_rslora") else r)
