@@ -2,7 +2,8 @@
 # make build          the deck, in both languages, as static files in dist/, for any host under any path
 # make slides         the slides while they are edited: what is saved is seen; on the figures that are there
 # make slides-ja      the same in Japanese
-# make pdf            the deck as .build/slides.pdf and .build/slides.ja.pdf, each slide after its last click
+# make pdf            the deck as .build/slides.pdf and .build/slides.ja.pdf, each slide after its last click;
+#                     make pdf NOTES=1: after each slide what the speaker says, .build/slides.notes.pdf
 # make handout        the deck to read, with what the speaker says, as .build/handout.pdf
 # make figures        the notebooks: figures into public/, excerpts into embed/
 # make check          the notebooks again: do they give the same?
@@ -103,7 +104,7 @@ bench: $(INSTALLED) $(MODULES)
 
 pdf: $(BUILT)
 	@.venv/bin/python tools/browser.py > /dev/null
-	@.venv/bin/python tools/pdf.py
+	@.venv/bin/python tools/pdf.py $(if $(NOTES),--notes)
 
 handout: $(BUILT)
 	@.venv/bin/python tools/browser.py > /dev/null

@@ -1,6 +1,7 @@
 """The built deck as a PDF in each language: a page for each slide, as it stands after its last click.
 
-python tools/pdf.py [dist]      .build/slides.pdf and .build/slides.ja.pdf
+python tools/pdf.py [dist]          .build/slides.pdf and .build/slides.ja.pdf
+python tools/pdf.py [dist] --notes  with what the speaker says after each slide: slides.notes.pdf, slides.ja.notes.pdf
 """
 
 import argparse
@@ -17,6 +18,17 @@ from sdscope import files
 PAGE = f"""@page {{ size: {WIDTH}px {HEIGHT}px; margin: 0 }}
     html, body {{ width: {WIDTH}px; height: {HEIGHT}px; overflow: hidden }}
     nav, .slidev-nav, .change-it, .language {{ display: none !important }}"""
+# What the speaker says comes on pages of its own, so that no slide is smaller for it.
+NOTE = """body:has(#note) > :not(#note) { display: none }
+    html:has(#note), body:has(#note) { height: auto; overflow: visible }
+    @page note { margin: 44px 60px }
+    #note { page: note; font: 19px/1.55 var(--sans); color: var(--ink) }
+    #note h1 { margin: 0 0 14px; font-size: 15px; color: var(--muted) }
+    #note p { margin: 0 0 12px }"""
+SHOW_NOTE = """([no, title, note]) => {
+    document.body.insertAdjacentHTML('beforeend', `<section id="note"><h1></h1>${note}</section>`)
+    document.querySelector('#note h1').textContent = `${no}  ${title}`
+}"""
 OUTPUT = {"en": Path(".build/slides.pdf"), "ja": Path(".build/slides.ja.pdf")}
 
 
@@ -31,7 +43,7 @@ def as_jpeg(route):
     return route.fulfill(body=file.getvalue(), content_type="image/jpeg")
 
 
-def export(dist, output, language="en"):
+def export(dist, output, language="en", notes=False):
     """Writes the PDF; -> its pages, bytes"""
     pages = PdfWriter()
     with open_deck(dist, language=language) as deck:
@@ -39,14 +51,28 @@ def export(dist, output, language="en"):
         deck.page.route("**/*.webp", as_jpeg)
         deck.page.emulate_media(media="screen", reduced_motion="reduce")
         for no in deck.walk_last():
-            deck.page.add_style_tag(content=PAGE)
-            data = deck.page.pdf(width=f"{WIDTH}px", height=f"{HEIGHT}px", print_background=True, page_ranges="1")
-            pages.append(io.BytesIO(data), outline_item=deck.nav("currentSlideRoute.meta.slide.title"))
+            slide = deck.nav("currentSlideRoute.meta.slide")
+            deck.page.add_style_tag(content=PAGE + NOTE)
+            pages.append(printed(deck.page, page_ranges="1"), outline_item=slide["title"])
+            if notes:
+                pages.append(spoken(deck.page, no, slide))
             print(f"\rslide {no}", end="", flush=True)
         title = deck.page.evaluate("document.title")
     pages.add_metadata({"/Title": title})
     pages.compress_identical_objects()  # each page came with the fonts
     return written(pages, output)
+
+
+def spoken(page, no, slide):
+    """What the speaker says of the slide that is open, on a page, or two"""
+    page.evaluate(SHOW_NOTE, [no, slide["title"], slide["noteHTML"]])
+    data = printed(page)
+    page.evaluate("document.querySelector('#note').remove()")
+    return data
+
+
+def printed(page, **options):
+    return io.BytesIO(page.pdf(width=f"{WIDTH}px", height=f"{HEIGHT}px", print_background=True, **options))
 
 
 def written(pages, output):
@@ -59,11 +85,13 @@ def written(pages, output):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("dist", nargs="?", default="dist")
+    parser.add_argument("--notes", action="store_true", help="after each slide, what the speaker says")
     args = parser.parse_args()
-    for output in OUTPUT.values():
+    outputs = {language: path.with_suffix(".notes.pdf" if args.notes else ".pdf") for language, path in OUTPUT.items()}
+    for output in outputs.values():
         files.check(output, parents=True)
-    for language, output in OUTPUT.items():
-        count, size = export(args.dist, output, language)
+    for language, output in outputs.items():
+        count, size = export(args.dist, output, language, args.notes)
         print(f"\r{output}: {count} pages, {size / 1e6:.1f} MB")
 
 

@@ -1,5 +1,6 @@
 """The deck on paper, in both languages: `make pdf`."""
 
+import html
 import re
 import unicodedata
 
@@ -78,6 +79,19 @@ def test_slides_show_their_final_state(printed, walked):
     """What a click brings is on the paper: the last of the three notes under the losses"""
     page = printed.pages[walked.titles.index("Three losses: spot the differences")]
     assert letters("are one more input") in letters(page.extract_text())
+
+
+def test_what_the_speaker_says_has_a_page_of_its_own(deck):
+    """And the slide is as it was before"""
+    next(deck.walk([3]))
+    slide = deck.nav("currentSlideRoute.meta.slide")
+    deck.page.add_style_tag(content=pdf.PAGE + pdf.NOTE)
+    before, note, after = (
+        "".join(letters(page.extract_text()) for page in PdfReader(made).pages)
+        for made in (pdf.printed(deck.page), pdf.spoken(deck.page, 3, slide), pdf.printed(deck.page))
+    )
+    assert letters(html.unescape(re.sub("<[^>]*>", "", slide["noteHTML"]))) in note and letters(slide["title"]) in note
+    assert before == after and note not in before
 
 
 def test_what_moves_stands_still_on_paper(printed, walked):
