@@ -29,7 +29,11 @@ PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 NOTEBOOKS = {path.stem: nbformat.read(path, as_version=4) for path in PATHS}
 EXAMPLE = "painting depicting the sea, sunrise, ship"
 OWN = {  # so that not every picture is of the ship
+    "02_encode_prompt": "a lighthouse by the sea at night, watercolor",
+    "03_get_latents": "oil painting of a castle in the snow, sunset",
+    "05_scheduler": "oil painting of a house in the snow, night",
     "06_unet": "oil painting of a lighthouse by the sea, sunset",
+    "07_vae": "oil painting of a tree in the snow, sunrise",
     "13_since": "a windmill in a green field, sunrise, oil painting",
 }
 STEPS, GUIDANCE = (usual(StableDiffusion.__call__)[name] for name in ("num_inference_steps", "guidance_scale"))

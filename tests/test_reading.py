@@ -174,7 +174,7 @@ def test_a_notebook_with_all_that_came_of_it(path):
 
 
 def test_what_cells_show_is_known():
-    """What they print, of those with a tag; figures; and two pictures at the end of cells"""
+    """What they print, of those with a tag; figures; and the picture at the end of one cell"""
     pictures = set()
     for path in NOTEBOOKS:
         for cell in (cell for cell in nbformat.read(path, 4).cells if cell.cell_type == "code"):

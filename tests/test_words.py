@@ -30,8 +30,7 @@ NAMES = {
 }  # fmt: skip
 # Several words in a row that are no sentence of the deck: prompts, names, code, CSS, and what Python is told
 NO_SENTENCE = {
-    "painting depicting the sea, sunrise, ship", "oil painting of a ship on the sea, sunset",
-    "oil painting of a castle in the snow, sunset", "Stable Diffusion 1.5", "Stable Diffusion 2", "next latents",
+    "painting depicting the sea, sunrise, ship", "Stable Diffusion 1.5", "Stable Diffusion 2", "next latents",
     "(orientation: portrait) and (max-width: 600px)", "(prefers-reduced-motion: reduce)", " of slide ",
     "textarea, select, input:not([type=range])", "input, textarea, select", 'import sys; sys.path.append("/lib")',
     "This is all the memory that there is for Python.", "a file did not come",

@@ -10,8 +10,8 @@ from sources import FIGURE, INCLUDE, ROOT, slides, with_components
 
 from .page import GITHUB, code, figure, figures
 
-# Two cells end with the picture itself: the one that this figure shows (the tour compares them).
-PICTURES = {("01_tour", "bit_for_bit"): "ship.webp", ("02_encode_prompt", "run"): "ship.webp"}
+# One cell ends with the picture itself: the one that this figure shows (the tour compares them).
+PICTURES = {("01_tour", "bit_for_bit"): "ship.webp"}
 BADGE = re.compile(r"\[!\[[^]]*\]\([^)]*\)\]\(([^)]*)\)\n?")
 LONGEST = 2000  # letters of data, as a notebook itself shows them
 
