@@ -161,7 +161,7 @@ address: $(INSTALLED)
 	@.venv/bin/python tools/address.py "$${REPO-}" "$${VERSION-}"
 
 clean:
-	rm -rf dist .build public/{figures,model,manifest.json,facts.json} embed/*/
+	rm -rf dist .build public/{figures,ja,model,manifest.json,facts.json} embed/*/
 
 # What the lock has comes with its hashes; after that torch is missing, and no more.
 $(INSTALLED): requirements.txt requirements.lock pyproject.toml src/sdscope/version.py

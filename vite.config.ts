@@ -202,6 +202,7 @@ export default defineConfig({
   experimental: below ? { renderBuiltUrl } : {},
   build: {
     copyPublicDir: !below,
+    emptyOutDir: !below, // figures in Japanese came there with public/, when English was built
     // Slidev's own chunks make every slide load every highlighter language. Name one chunk and leave the rest to the bundler.
     rollupOptions: { output: { manualChunks: id => (/node_modules\/(@vue\/|vue\/|vue-router\/)/.test(id) ? 'modules/vue' : undefined) } },
     chunkSizeWarningLimit: 1500,

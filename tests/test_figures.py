@@ -17,9 +17,11 @@ from diffusers import (
     LMSDiscreteScheduler,
     PNDMScheduler,
 )
+from matplotlib.text import Text
 from PIL import Image
 
 from sdscope import SdscopeError, StableDiffusion, figures
+from sdscope.figures import words
 from sdscope.figures.base import (
     COND,
     GUIDED,
@@ -124,18 +126,46 @@ def test_figures_are_made_twice_with_the_same_bytes(tiny, run, drawn):
         assert "data:image/webp" in figure._repr_html_(), name
 
 
+def boxes(figure):
+    """{a text that is seen: where it stands}, laid out"""
+    rasterize(figure)
+    return {text: text.get_window_extent() for text in figure.findobj(Text) if text.get_text() and text.get_visible()}
+
+
 def test_labels_are_on_the_board_and_large_enough(drawn):
     """At most 884 CSS pixels wide, so drawn one to one: no text below 14 px, none cut off."""
     for name, figure in drawn.items():
         if isinstance(figure, figures.Plot):
-            rasterize(figure.figure)  # lays out
-            width, height = figure.figure.canvas.get_width_height()
-            texts = figure.figure.findobj(lambda artist: hasattr(artist, "get_fontsize"))
-            for text in (x for x in texts if x.get_text() and x.get_visible()):
-                assert text.get_fontsize() / 0.72 >= 14, (name, text)
-                box = text.get_window_extent()
-                inside = box.x0 >= -1 and box.y0 >= -1 and box.x1 <= width + 1 and box.y1 <= height + 1
-                assert inside, (name, text.get_text(), box, width, height)
+            on_the_board(name, figure.figure)
+
+
+def on_the_board(name, figure):
+    for text, box in boxes(figure).items():
+        assert text.get_fontsize() / 0.72 >= 14, (name, text)
+        width, height = figure.canvas.get_width_height()
+        inside = box.x0 >= -1 and box.y0 >= -1 and box.x1 <= width + 1 and box.y1 <= height + 1
+        assert inside, (name, text.get_text(), box, width, height)
+
+
+@pytest.mark.filterwarnings("error:Glyph")
+def test_in_japanese_labels_are_on_the_board_and_apart(drawn):
+    """What figures say by themselves: nothing lies over anything else, unless it did in English."""
+    changed = 0
+    for name, figure in drawn.items():
+        frames = [figure.figure] if isinstance(figure, figures.Plot) else getattr(figure, "frames", [])[:1]
+        for frame in frames:
+            english, said = apart(frame), words.translate(frame.findobj(Text), name, "a ship")
+            with words.in_japanese(frame.findobj(Text), said) as otherwise:
+                changed += otherwise
+                on_the_board(name, frame)
+                assert apart(frame) >= english, name
+    assert changed > 15
+
+
+def apart(figure):
+    """Pairs of texts that do not touch, by their places in the figure"""
+    numbered = enumerate(box.padded(-2) for box in boxes(figure).values())
+    return {(i, j) for (i, a), (j, b) in itertools.combinations(numbered, 2) if not a.overlaps(b)}
 
 
 def test_the_terms_of_a_ddim_step_add_up(tiny, run):
@@ -422,7 +452,7 @@ def test_fifty_steps_at_256_pixels_are_small():
     pipe.scheduler.set_timesteps(50)
     noisy = [pipe.scheduler.add_noise(z0, noise, t) for t in pipe.scheduler.timesteps.split(1)]
     movie = figures.movie(figures.decode(pipe, torch.cat(noisy)), ["a label"] * 50, size=128)
-    assert movie.frames[0].width == 256
+    assert rasterize(movie.frames[0]).width == 256
     sizes = {suffix: len(movie.data(suffix)) for suffix in (".webp", ".avif", ".mp4")}
     assert max(sizes.values()) <= 300_000, sizes
 

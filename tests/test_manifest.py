@@ -50,6 +50,8 @@ def test_a_figure_and_its_entry(save, out, tiny_folder):
                 "width": 8,
                 "height": 4,
                 "alt": "a red field",
+                "alt_ja": "a red field",
+                "untranslated": ["a red field"],
             }
         },
         "excerpts": {},

@@ -1,5 +1,6 @@
 """The table of today's models in notebook 13_since: what is counted is what their makers say."""
 
+import json
 from pathlib import Path
 
 import diffusers
@@ -7,7 +8,8 @@ import nbformat
 import pytest
 import torch
 
-NOTEBOOK = nbformat.read(Path(__file__).parents[1] / "notebooks/13_since.ipynb", as_version=4)
+ROOT = Path(__file__).parents[1]
+NOTEBOOK = nbformat.read(ROOT / "notebooks/13_since.ipynb", as_version=4)
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +34,14 @@ def known():
 def test_parameters_are_those_that_are_published(known, name, billions, said):
     counted = sum(p.numel() for p in known["networks"][name].parameters())
     assert counted / 1e9 == pytest.approx(billions, rel=0.04), said
+
+
+def test_words_of_the_table_are_those_that_have_a_translation(known):
+    """slides/components/Networks.vue; the others are names, which have a capital, and v"""
+    words = json.loads((ROOT / "slides/words/en.json").read_text())
+    parts = {part for row in known["told"].values() for cell in row[:4] for part in cell.split(", ")}
+    named = {key.partition(".")[2] for key in words if key.startswith("network.")}
+    assert {part for part in parts - {"v"} if part.islower() or part in named} == named
 
 
 @pytest.mark.parametrize("name, channels", [("SDXL", 4), ("SD3", 16), ("FLUX.1", 16), ("FLUX.2", 32)])

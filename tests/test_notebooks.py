@@ -218,14 +218,15 @@ def test_no_two_notebooks_save_the_same_figure():
 def test_the_manifest_is_what_the_notebooks_save_and_what_is_there():
     entries = manifest.read(PUBLIC)
     assert {k: v["notebook"] for k, v in entries.items()} == {f: name for name in NOTEBOOKS for f in saved(name)}
-    assert set(entries) == {p.name for p in (PUBLIC / "figures").iterdir()}
-    for figure, entry in entries.items():
-        path = PUBLIC / "figures" / figure
-        assert entry["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    paths = manifest.paths(entries)
+    assert set(paths) == {f"{of}figures/{p.name}" for of in ("", "ja/") for p in (PUBLIC / of / "figures").iterdir()}
+    for name, sha256 in paths.items():
+        path, entry = PUBLIC / name, entries[Path(name).name]
+        assert sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
         if path.suffix != ".json":
             assert (entry["width"], entry["height"]) == Image.open(path).size
             assert entry["width"] <= 884 * SCALE or "rows" in entry  # a sheet: a slide shows one picture of it
-        assert path.stat().st_size < 400_000, f"{figure} has {path.stat().st_size} bytes"
+        assert path.stat().st_size < 400_000, f"{name} has {path.stat().st_size} bytes"
         assert entry["alt"] and entry["model"]
 
 

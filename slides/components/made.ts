@@ -2,6 +2,8 @@
 // A glob, not an import, so that the deck still opens before they have run; tests/test_deck.py fails on a name that is missing.
 import { shared } from '../scope'
 
+declare const __LANGUAGE__: 'en' | 'ja' // vite.config.ts
+
 export interface Made {
   notebook: string
   cell: string
@@ -13,6 +15,8 @@ export interface Made {
   width: number
   height: number
   alt: string
+  alt_ja: string
+  sha256_ja?: string // of a figure with words: there it is once more, in Japanese
   rows?: string[] // of a sheet
   columns?: string[]
 }
@@ -21,7 +25,9 @@ const files = import.meta.glob('/public/{manifest,facts}.json', { eager: true, i
 
 export const figures: Record<string, Made> = files['/public/manifest.json']?.figures ?? {}
 export const facts: Record<string, string | number | number[]> = files['/public/facts.json'] ?? {}
-export const figureUrl = (name: string) => `${shared}figures/${name}`
+const inJapanese = (name: string) => __LANGUAGE__ === 'ja' && figures[name]?.sha256_ja
+export const figureUrl = (name: string) => `${shared}${inJapanese(name) ? 'ja/' : ''}figures/${name}`
+export const altOf = (name: string) => figures[name]?.[__LANGUAGE__ === 'ja' ? 'alt_ja' : 'alt']
 // To what is made when the deck is built, to read: tools/read.py. While slides are edited there is none.
 export const readUrl = (page: string) => (import.meta.env.PROD ? `${shared}${page}` : undefined)
 

@@ -13,6 +13,8 @@ const words: Record<Key, string> = __LANGUAGE__ === 'ja' ? ja : en
 export const say = (key: Key, values: Record<string, unknown> = {}) =>
   words[key].replace(/\{(\w+)\}/g, (name, value) => String(values[value] ?? name))
 
+export const has = (key: string) => key in words
+
 /** What went wrong, in one sentence: the engine has codes and no words. */
 export const told = (error: unknown) => error instanceof EngineError ? say(`engine.${error.code}`, error.values) : (error as Error).message
 

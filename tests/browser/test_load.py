@@ -1,5 +1,6 @@
 """How much a reader's browser fetches, and when. How long it takes depends on the machine: tools/load.py."""
 
+import json
 import re
 
 import pytest
@@ -33,7 +34,10 @@ def test_what_the_deck_does_not_use_of_slidev_is_not_shipped():
 def test_what_both_languages_need_is_there_once():
     """Japanese adds its words and its font; and of what it takes from beside English, nothing is missing."""
     ours = [path for path in (ROOT / "dist/ja").rglob("*") if path.is_file()]
-    assert [path.name for path in ours if path.suffix in {".wasm", ".onnx", ".webp", ".zip", ".md"}] == []
+    assert [path.name for path in ours if path.suffix in {".wasm", ".onnx", ".zip", ".md"}] == []
+    figures = json.loads((ROOT / "public/manifest.json").read_text())["figures"]
+    drawn = {path.name for path in ours if path.suffix in {".webp", ".png"}}
+    assert drawn == {name for name, figure in figures.items() if "sha256_ja" in figure}
     assert sum(path.stat().st_size for path in ours) < 20e6
     scripts = "".join(path.read_text() for path in ours if path.suffix == ".js")
     asked = {*re.findall(r"\.\./\.\./(assets/[\w.-]+)", scripts), *re.findall(r"assets/pyodide-[\d.]+/", scripts)}

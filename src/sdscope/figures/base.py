@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import functools
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
 from os import PathLike
@@ -44,6 +44,10 @@ class Shown:
     """A figure that shows itself in Jupyter and saves itself. Each file is made once and remembered."""
 
     suffix = ".png"
+
+    def texts(self) -> list[Text]:
+        """What is written in it"""
+        return []
 
     def render(self, suffix: str) -> bytes:
         raise NotImplementedError
@@ -84,6 +88,9 @@ class Plot(Shown):
     def __init__(self, figure: Figure):
         self.figure = figure
 
+    def texts(self) -> list[Text]:
+        return self.figure.findobj(Text)
+
     def render(self, suffix: str) -> bytes:
         return encode(rasterize(self.figure), suffix)
 
@@ -91,6 +98,7 @@ class Plot(Shown):
 class Animation(Shown):
     """Frames in a loop, `ms` milliseconds each; the last one is held for `hold`.
 
+    Those with words are matplotlib figures, the others pictures.
     Saved as animated WebP (what the deck shows), AVIF, GIF or MP4. lossless: every pixel is kept, in a WebP.
     quality: 0 to 100, of the WebP and the AVIF.
     """
@@ -98,17 +106,26 @@ class Animation(Shown):
     suffix = ".webp"
 
     def __init__(
-        self, frames: list[Image.Image], ms: int = 160, hold: int = 2400, lossless: bool = False, quality: int = 40
+        self,
+        frames: Sequence[Image.Image | Figure],
+        ms: int = 160,
+        hold: int = 2400,
+        lossless: bool = False,
+        quality: int = 40,
     ):
         self.frames, self.ms, self.hold = frames, ms, hold
         self.lossless, self.quality = lossless, quality
 
+    def texts(self) -> list[Text]:
+        return [text for frame in self.frames if isinstance(frame, Figure) for text in frame.findobj(Text)]
+
     def render(self, suffix: str) -> bytes:
+        frames = [rasterize(frame) if isinstance(frame, Figure) else frame for frame in self.frames]
         if suffix == ".mp4":
-            return mp4(self.frames + self.frames[-1:] * round(self.hold / self.ms), self.ms)
-        durations = [self.ms] * (len(self.frames) - 1) + [self.hold]
+            return mp4(frames + frames[-1:] * round(self.hold / self.ms), self.ms)
+        durations = [self.ms] * (len(frames) - 1) + [self.hold]
         if suffix == ".gif":
-            return gif(self.frames, durations)
+            return gif(frames, durations)
         # whole frames, where there is loss: differences leave traces of the frame before
         whole = {} if self.lossless else dict(kmin=0, kmax=1)
         options: dict[str, dict[str, Any]] = {
@@ -119,8 +136,8 @@ class Animation(Shown):
             raise SdscopeError(f"an animation is saved as .webp, .avif, .gif or .mp4, not {suffix!r}")
         if suffix == ".avif" and not features.check("avif"):
             raise SdscopeError("this Pillow cannot write AVIF: pip install 'pillow>=11.3', or save as .webp")
-        frames = [np.asarray(frame) for frame in self.frames]
-        return to_bytes(frames, suffix, duration=durations, loop=0, **options[suffix])
+        pixels = [np.asarray(frame) for frame in frames]
+        return to_bytes(pixels, suffix, duration=durations, loop=0, **options[suffix])
 
 
 def to_bytes(pixels: ArrayLike, suffix: str, **options: Any) -> bytes:

@@ -18,7 +18,6 @@ from .base import (
     LATENTS,
     MUTED,
     PAPER,
-    SCALE,
     UNCOND,
     WIDTH,
     X0,
@@ -26,7 +25,6 @@ from .base import (
     Board,
     coloured,
     plot,
-    rasterize,
 )
 from .latents import LatentRGB
 from .pictures import movie
@@ -94,15 +92,11 @@ def panels(rows: list[dict], captions: list[str]) -> Animation:
             for x, (label, colour) in enumerate(row):
                 board.text(x * (size + gap) + size / 2, y * high + 13, label, 16, colour, ha="center", weight="bold")
         board.figure.set_facecolor(PAPER)
-        frame = rasterize(board.figure)
         for y, row in enumerate(rows):
             for x, pictures in enumerate(row.values()):
                 smooth = pictures[i].width >= size
-                picture = pictures[i].resize(
-                    (size * SCALE, size * SCALE), Resampling.LANCZOS if smooth else Resampling.NEAREST
-                )
-                frame.paste(picture, (x * (size + gap) * SCALE, (y * high + 26) * SCALE))
-        frames.append(frame)
+                board.picture(x * (size + gap), y * high + 26, size, size, pictures[i], smooth)
+        frames.append(board.figure)
     return Animation(frames, quality=25)
 
 

@@ -11,7 +11,7 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 from PIL.Image import Resampling
 
-from .base import COND, MUTED, PAPER, WIDTH, Animation, Board, plot, rasterize, to_image
+from .base import COND, MUTED, PAPER, WIDTH, Animation, Board, plot, to_image
 
 
 @plot
@@ -126,7 +126,7 @@ def movie(
         board = Board(size, high + 34)
         board.picture(0, 0, size, high, image, smooth=smooth)
         board.text(size / 2, high + 18, caption, ha="center")
-        frames.append(rasterize(board.figure))
+        frames.append(board.figure)
     return Animation(frames, lossless=not smooth, **options)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from itertools import zip_longest
@@ -68,32 +67,46 @@ def made_again(stage: Path, out: Path):
     """
     entries = {k: e for k, e in manifest.read(out / "public").items() if e["notebook"] == stage.name}
     again, damaged = manifest.read(stage), {difference.file for difference in against_manifest(out / "public")}
-    for name in sorted((entries.keys() | again.keys()) - damaged):
-        yield from compare_figure(name, entries.get(name), again.get(name), out / "public", stage)
+    for name in sorted(entries.keys() | again.keys()):
+        yield from compare_figure(name, entries.get(name), again.get(name), damaged, out / "public", stage)
     yield from compare_texts(out / "embed" / stage.name, stage / "embed")
 
 
 def against_manifest(public: Path):
-    entries, paths = manifest.read(public), {p.name: p for p in (public / "figures").glob("*")}
-    for name in sorted(entries.keys() | paths.keys()):
-        told = entries.get(name, {}).get("sha256")
-        read = hashlib.sha256(paths[name].read_bytes()).hexdigest() if name in paths else None
-        if told != read:
-            yield Difference(name, "sha256, in the manifest and of the file", told and told[:12], read and read[:12])
+    told = manifest.paths(manifest.read(public))
+    files = {str(p.relative_to(public)): p for folder in ("", "ja/") for p in public.glob(f"{folder}figures/*")}
+    for name in sorted(told.keys() | files.keys()):
+        kept, read = told.get(name), manifest.sha256(files[name].read_bytes()) if name in files else None
+        if kept != read:
+            what = "sha256, in the manifest and of the file"
+            yield Difference(short(name), what, kept and kept[:12], read and read[:12])
 
 
-def compare_figure(name, entry, again, public, stage):
-    if not entry or not again:
-        yield Difference(name, "figure", "there" if entry else None, "there" if again else None)
-        return
-    for what, kept, now in changed(entry | {"sha256": None}, again | {"sha256": None}):
-        yield Difference(name, what, kept, now)
-    if entry["sha256"] == again["sha256"]:
-        return
-    if name.endswith(".json"):
-        yield Difference(name, "data", entry["sha256"][:12], again["sha256"][:12])
+def short(path):
+    """figures/ship.webp -> ship.webp; in Japanese it is ja/figures/ship.webp"""
+    return path.removeprefix("figures/")
+
+
+def compare_figure(name, entry, again, damaged, public, stage):
+    kept, now = (manifest.paths({name: told}) if told else {} for told in (entry, again))
+    if entry and again:
+        same = dict.fromkeys(("sha256", "sha256_ja"))
+        for what, *both in changed(entry | same, again | same):
+            if name not in damaged:
+                yield Difference(name, what, *both)
+    for path in sorted(kept.keys() | now.keys()):
+        if kept.get(path) != now.get(path) and short(path) not in damaged:
+            yield from compare_file(path, kept.get(path), now.get(path), public, stage)
+
+
+def compare_file(path, kept, now, public, stage):
+    name = short(path)
+    if not kept or not now:
+        yield Difference(name, "figure", "there" if kept else None, "there" if now else None)
+    elif name.endswith(".json"):
+        yield Difference(name, "data", kept[:12], now[:12])
     else:
-        (a, times), (b, times_again) = frames(public / "figures" / name), frames(stage / "figures" / name)
+        (a, times), (b, times_again) = frames(public / path), frames(stage / path)
         if (a.shape, times) != (b.shape, times_again):
             yield Difference(
                 name, "frames, height, width, ms", f"{a.shape} {sum(times)}", f"{b.shape} {sum(times_again)}"

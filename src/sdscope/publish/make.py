@@ -104,14 +104,14 @@ def publish(stages: list[Path], names: set[str], numbers: dict, out: Path) -> No
             if figure in entries:
                 raise SdscopeError(f"{figure} is saved by two notebooks: {entries[figure]['notebook']}, {stage.name}")
             entries[figure] = entry
-            new[f"public/figures/{figure}"] = stage / "figures" / figure
+        new |= {f"public/{path}": stage / path for path in manifest.paths(manifest.read(stage))}
     old, before = published(out), {entry["notebook"] for entry in manifest.read(out / "public").values()}
     for name, path in new.items():
         ours = name in old or name.split("/")[1] in before
         if not ours and os.path.lexists(out / name) and (out / name).read_bytes() != path.read_bytes():
             raise SdscopeError(f"cannot write {out / name}: it was not made by this command; move it away")
     kept = {
-        *(f"public/figures/{figure}" for figure in entries),
+        *(f"public/{path}" for path in manifest.paths(entries)),
         *(f"embed/{name}/{text}" for name in excerpts for text in excerpts[name]),
     }
     with files.making(out / "public", os.listdir) as public, files.making(out / "embed", os.listdir) as embed:
@@ -135,6 +135,6 @@ def published(out: Path) -> set[str]:
     """The files below public/ and embed/ that this command has made"""
     figures, excerpts = (manifest.read(out / "public", what) for what in ("figures", "excerpts"))
     return {
-        *(f"public/figures/{name}" for name in figures),
+        *(f"public/{path}" for path in manifest.paths(figures)),
         *(f"embed/{name}/{text}" for name in excerpts for text in excerpts[name]),
     }

@@ -5,6 +5,8 @@ A notebook asks once for its saver and then saves each figure with one call:
     settings = dict(prompt=prompt, negative_prompt=negative_prompt, seed=seed, steps=steps, ...)
     save = saver("02_encode_prompt", **settings)
     save(fig, "tokens.png", alt="...")
+
+A figure with words is saved twice, the second time in Japanese, below `public/ja`.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from typing import Any, Protocol, TypeVar
 from PIL import Image
 
 from .. import files
+from ..figures import words
 from ..figures.base import Shown
 from ..loading.checkpoint import find_model, read_settings
 from ..loading.devices import pick_device, pick_dtype
@@ -63,15 +66,34 @@ def saver(notebook: str, **provenance: Any) -> Save:
         path = out() / "figures" / name
         data = figure.data(path.suffix)
         entry = {"notebook": notebook, "cell": path.stem, **provenance, **changes}
-        entry |= {"model_sha256": model_sha256, "sha256": hashlib.sha256(data).hexdigest()}
+        asked = json.dumps([entry["prompt"], entry["negative_prompt"]], ensure_ascii=False)
+        said = words.translate(figure.texts(), path.stem, asked) | {alt: words.japanese(alt, path.stem)}
+        entry |= {"model_sha256": model_sha256, "sha256": sha256(data)}
         if path.suffix != ".json":
             entry |= dict(zip(("width", "height"), Image.open(io.BytesIO(data)).size))
-        entry |= {"alt": alt} | getattr(figure, "about", {})
+        entry |= {"alt": alt, "alt_ja": said[alt] or alt} | getattr(figure, "about", {})
+        if missing := sorted(text for text in said if said[text] is None):
+            entry["untranslated"] = missing
         files.write(path, data, parents=True)
+        with words.in_japanese(figure.texts(), said) as changed:
+            if changed:
+                data = figure.render(path.suffix)
+                entry["sha256_ja"] = sha256(data)
+                files.write(out() / "ja" / "figures" / name, data, parents=True)
         update({name: entry})
         return figure
 
     return save
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def paths(entries: dict) -> dict[str, str]:
+    """{path of a file below public/: its sha256}; a figure with words has two."""
+    english = {f"figures/{name}": entry["sha256"] for name, entry in entries.items()}
+    return english | {f"ja/figures/{name}": e["sha256_ja"] for name, e in entries.items() if "sha256_ja" in e}
 
 
 def read(folder: Path | None = None, what: str = "figures") -> dict:
