@@ -209,6 +209,29 @@ def test_the_table_shows_the_place_where_long_texts_part():
     assert module.Difference("a.png", "figure", None, "there").short()[2:] == ["-", "there"]
 
 
+def test_a_figure_in_japanese_is_compared_too(root):
+    stage = root / ".build" / "notebooks" / "02_b"
+
+    def in_japanese(folder, colour):
+        path = folder / "ja" / "figures" / "other.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 4), colour).save(path)
+        entry = manifest.read(folder)["other.png"]
+        manifest.update({"other.png": entry | {"sha256_ja": manifest.sha256(path.read_bytes())}}, folder)
+        return path
+
+    kept = in_japanese(root / "public", "green")
+    assert differences(root) == [("ja/figures/other.png", "figure", "there", None)]
+    in_japanese(stage, "green")
+    assert differences(root) == []
+    in_japanese(stage, "red")
+    ((file, what, *_),) = differences(root)
+    assert (file, what) == ("ja/figures/other.png", "picture")
+    flip(kept)
+    ((file, what, *_),) = differences(root)
+    assert (file, what) == ("ja/figures/other.png", "sha256, in the manifest and of the file")
+
+
 def test_facts(root, monkeypatch):
     monkeypatch.setattr(facts, "facts", lambda: {"n": 2, "shape": (2, 3), "new": "x"})
     assert differences(root) == [("facts.json", "n", "1", "2"), ("facts.json", "new", None, '"x"')]

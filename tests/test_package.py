@@ -45,7 +45,12 @@ def test_the_wheel_holds_all_that_is_in_the_package(wheel):
     here = [path.relative_to(ROOT / "src") for path in (ROOT / "src" / "sdscope").rglob("*") if path.is_file()]
     names = {name for name in wheel.namelist() if ".dist-info/" not in name}
     assert names == {path.as_posix() for path in here if "__pycache__" not in path.parts}
-    assert {"sdscope/py.typed", "sdscope/postcard/MODEL_CARD.md", "sdscope/figures/style.mplstyle"} <= names
+    assert {
+        "sdscope/py.typed",
+        "sdscope/postcard/MODEL_CARD.md",
+        "sdscope/figures/style.mplstyle",
+        "sdscope/figures/ja.po",
+    } <= names
     assert wheel.read("sdscope/postcard/MODEL_CARD.md") == (ROOT / "src/sdscope/postcard/MODEL_CARD.md").read_bytes()
 
 

@@ -30,6 +30,12 @@ def save(name, *colours, **changes):
     first.save(path, **dict(save_all=True, append_images=rest, duration=100, lossless=True) if rest else {})
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     entries[name] = dict(notebook=NAME, cell=path.stem, seed=seed, sha256=sha256, width=8, height=4) | changes
+    (out / "manifest.json").write_text(json.dumps({"figures": entries}))
+def in_japanese(name):
+    path = out / "ja" / "figures" / name
+    path.parent.mkdir(parents=True)
+    path.write_bytes((out / "figures" / name).read_bytes())
+    entries[name]["sha256_ja"] = entries[name]["sha256"]
     (out / "manifest.json").write_text(json.dumps({"figures": entries}))"""
 ONE, TWO = (f'save("{name}.png", "{colour}")' for name, colour in (("one", "red"), ("two", "blue")))
 
@@ -88,7 +94,7 @@ def files(root):
 
 
 def test_it_publishes_and_takes_away_what_is_no_longer_made(tmp_path, make, lines):
-    notebook(tmp_path, "01_a", f"# one\n{ONE}", f"# two\n{TWO}", "# text\nprint(7)")
+    notebook(tmp_path, "01_a", f"# one\n{ONE}; in_japanese('one.png')", f"# two\n{TWO}", "# text\nprint(7)")
     notebook(tmp_path, "02_b", '# three\nsave("three.webp", "red", "blue")')
     (tmp_path / "public").mkdir()
     (tmp_path / "public" / "model.onnx").write_text("made by another command")
@@ -96,7 +102,8 @@ def test_it_publishes_and_takes_away_what_is_no_longer_made(tmp_path, make, line
     found = files(tmp_path)
     assert set(found) == {
         *(f"public/{name}" for name in ("manifest.json", "facts.json", "model.onnx")),
-        *(f"public/figures/{name}" for name in ("one.png", "two.png", "three.webp")),
+        *(f"public/{name}" for name in ("figures/one.png", "figures/two.png", "figures/three.webp")),
+        "public/ja/figures/one.png",
         *(
             f"embed/01_a/{name}"
             for name in ("one.py", "one.html", "two.py", "two.html", "text.py", "text.txt", "text.html")
@@ -118,6 +125,7 @@ def test_it_publishes_and_takes_away_what_is_no_longer_made(tmp_path, make, line
     left = files(tmp_path)
     gone = {
         "public/figures/one.png",
+        "public/ja/figures/one.png",
         *(f"embed/01_a/{name}" for name in ("one.py", "one.html", "text.py", "text.txt", "text.html")),
     }
     assert set(left) == set(found) - gone and left["public/figures/three.webp"] == found["public/figures/three.webp"]
