@@ -10,6 +10,7 @@ from pathlib import Path
 
 import matplotlib
 from babel.messages.pofile import read_po
+from matplotlib.patheffects import withStroke
 from matplotlib.text import Text
 
 with matplotlib.rc_context():  # what it imports would be the font of all figures
@@ -17,6 +18,7 @@ with matplotlib.rc_context():  # what it imports would be the font of all figure
 
 CATALOGUE = Path(__file__).with_name("ja.po")
 FONT = matplotlib_fontja.matplotlib_fontja.FONT_NAME
+BOLD = 0.05  # of the size of a letter
 NUMBER = r"[-−]?\d[\d.,]*(?:e[-+]\d+)?%?(?: × \d+)*"
 TEXTS = ("model", "prompt", "word", "words")  # names in braces for what is no number
 
@@ -67,12 +69,23 @@ def say(text: str, figure: str, prompt: str) -> str | None:
 @contextmanager
 def in_japanese(texts: list[Text], said: dict[str, str | None]) -> Iterator[bool]:
     """They are in Japanese as long as it lasts; -> is anything otherwise? Letters of both keep a font of their own."""
-    before = [(text, text.get_text(), text.get_fontfamily()) for text in texts]
-    changed = [row for row in before if said[row[1]] not in (row[1], None)]
-    for text, english, fonts in changed:
-        text.set(text=said[english], fontfamily=[*fonts, FONT])
+    changed = [text for text in texts if said[text.get_text()] not in (text.get_text(), None)]
+    before = [
+        dict(
+            text=text.get_text(),
+            fontfamily=text.get_fontfamily(),
+            fontweight=text.get_fontweight(),
+            path_effects=text.get_path_effects(),
+        )
+        for text in changed
+    ]
+    for text in changed:
+        if text.get_fontweight() == "bold":  # the font has no such letters: they are drawn thicker
+            stroke = withStroke(linewidth=BOLD * text.get_fontsize(), foreground=text.get_color())
+            text.set(fontweight="normal", path_effects=[stroke])
+        text.set(text=said[text.get_text()], fontfamily=[*text.get_fontfamily(), FONT])
     try:
         yield bool(changed)
     finally:
-        for text, english, fonts in changed:
-            text.set(text=english, fontfamily=fonts)
+        for text, was in zip(changed, before):
+            text.set(**was)
