@@ -34,6 +34,7 @@ OWN = {  # so that not every picture is of the ship
     "05_scheduler": "oil painting of a house in the snow, night",
     "06_unet": "oil painting of a lighthouse by the sea, sunset",
     "07_vae": "oil painting of a tree in the snow, sunrise",
+    "11_inpaint_depth_upscale": "a castle in the mountains, sunset, oil painting",
     "13_since": "a windmill in a green field, sunrise, oil painting",
 }
 STEPS, GUIDANCE = (usual(StableDiffusion.__call__)[name] for name in ("num_inference_steps", "guidance_scale"))
@@ -63,11 +64,11 @@ def prose(name):
     return "\n".join(cell.source for cell in NOTEBOOKS[name].cells if cell.cell_type == "markdown")
 
 
-def test_there_are_eleven():
+def test_there_are_thirteen():
     assert list(NOTEBOOKS) == [
         "01_tour", "02_encode_prompt", "03_get_latents", "04_denoise",
         "05_scheduler", "06_unet", "07_vae", "08_write_your_own", "09_postcard",
-        "10_image_to_image", "13_since",
+        "10_image_to_image", "11_inpaint_depth_upscale", "12_dreambooth", "13_since",
     ]  # fmt: skip
 
 

@@ -12,6 +12,7 @@ import pytest
 from setuptools import build_meta
 
 import sdscope
+from sdscope.loading.models import VARIANTS
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -41,7 +42,7 @@ def test_the_version(metadata):
 
 
 def test_the_wheel_holds_all_that_is_in_the_package(wheel):
-    """The code, the weights, the model card, the style of the figures, and that there are types."""
+    """The code, the weights, the variants, the model card, the style of the figures, and that there are types."""
     here = [path.relative_to(ROOT / "src") for path in (ROOT / "src" / "sdscope").rglob("*") if path.is_file()]
     names = {name for name in wheel.namelist() if ".dist-info/" not in name}
     assert names == {path.as_posix() for path in here if "__pycache__" not in path.parts}
@@ -51,6 +52,7 @@ def test_the_wheel_holds_all_that_is_in_the_package(wheel):
         "sdscope/figures/style.mplstyle",
         "sdscope/figures/ja.po",
     } <= names
+    assert {f"sdscope/postcard/variants/{model.removeprefix('postcard-')}.safetensors" for model in VARIANTS} <= names
     assert wheel.read("sdscope/postcard/MODEL_CARD.md") == (ROOT / "src/sdscope/postcard/MODEL_CARD.md").read_bytes()
 
 
