@@ -103,6 +103,7 @@ def every_figure(pipe, t, image, rgb):
         "places": figures.places(image, [(0, 0), (7, 7)], torch.eye(8).expand(2, 8, 8), shares, t.tokens.cond[0]),
         "features": figures.features(t.steps, small, {"mid": torch.cat([s.latents for s in t.steps])}, each),
         "album": figures.album(small, "abc", "xyz", [0, 1.5, 80]),
+        "captioned": figures.captioned([small[:2]] * 2, ["a ship", "words " * 9], ["before", "after"]),
         "hundred": figures.hundred([image] * 100, image),
         "decoder_stages": figures.decoder_stages(t, rgb(t.latents[0]), image),
         "roundtrip": figures.roundtrip(image, rgb(t.latents[0]), image),
@@ -337,6 +338,14 @@ def test_bars_are_as_long_as_the_pictures_are_far_away():
     album = figures.album([Image.new("RGB", (8, 8))] * 3, "abc", "xyz", [0, 10, 40])
     lengths = [bar.get_width() for axes in album.figure.axes for bar in axes.patches]
     assert lengths[0] == 0 and lengths[2] == pytest.approx(4 * lengths[1])
+
+
+def test_a_long_caption_is_told_on_several_lines_and_whole():
+    said = ["a ship", "oil painting of a ship in the desert at night, best quality"]
+    fig = figures.captioned([[Image.new("RGB", (8, 8))] * 2], said).figure
+    assert " ".join(text.get_text() for text in fig.texts) == " ".join(said)
+    fig = figures.captioned([[Image.new("RGB", (8, 8))] * 8], said * 4).figure
+    assert len(fig.texts) > 8 and " ".join(text.get_text() for text in fig.texts) == " ".join(said * 4)
 
 
 def test_spread_is_the_standard_deviation_at_each_pixel():

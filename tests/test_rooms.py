@@ -15,7 +15,7 @@ SOURCE = Path(sdscope.__file__).parents[1]
 FLOORS = [
     {"errors", "version"},
     {"files"},
-    {"loading", "pixels", "vocabulary"},
+    {"loading", "pictures", "pixels", "vocabulary"},
     {"inputs", "steps", "tiling", "unet"},
     {"scheduler", "vae"},
     {"flow", "pipeline", "preprocess", "samplers", "shapes"},

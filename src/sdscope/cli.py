@@ -61,10 +61,12 @@ def generate(
     """Paint a picture from a prompt, or over a picture."""
     check_picture(output, height, width)
     check_task(image, mask, strength, height, width)
+    from .pictures import opened  # not above: PIL takes its time, and torch takes seconds to import
+
     given = {"image": image and opened(image), "mask_image": mask and opened(mask), "strength": strength}
     if not image or mask:  # else the picture says how large
         given |= {"height": height, "width": width}
-    from .image_to_image import ImageToImage  # not above: torch takes seconds to import
+    from .image_to_image import ImageToImage
     from .inpaint import Inpaint
     from .pipeline import StableDiffusion
 
@@ -111,31 +113,15 @@ def dreambooth(
     if output.suffix != ".safetensors":
         raise SdscopeError(f"cannot write {output}: the name must end in .safetensors")
     files.check(output)
+    from .pictures import read_pictures
+
     shown, captions = read_pictures(pictures, prompt)
     from .dreambooth import learn  # not above: torch takes seconds to import
     from .pipeline import StableDiffusion
 
-    pipe = StableDiffusion.from_pretrained(model, offline=offline)
+    pipe = StableDiffusion.from_pretrained(model, dtype="float32", offline=offline)
     learn(pipe, shown, captions, output, class_prompt, steps, seed, progress_bar)
     print(output)
-
-
-def read_pictures(folder, prompt):
-    """All pictures in a folder, by name, and for each the text beside it, or else the prompt"""
-    names = sorted(path for path in folder.glob("*") if path.is_file() and not path.name.startswith("."))
-    names = [path for path in names if path.suffix != ".txt"]
-    if not names:
-        raise SdscopeError(f"no pictures in {folder}: give a folder with some of one thing, three to ten")
-    texts = [path.with_suffix(".txt") for path in names]
-    return [opened(path) for path in names], [read(text) if text.is_file() else prompt for text in texts]
-
-
-def read(path):
-    """The text in a file"""
-    try:
-        return path.read_text(encoding="utf-8").strip()
-    except (OSError, ValueError) as error:
-        raise SdscopeError(f"cannot read {path}: it must be text in UTF-8") from error
 
 
 @app.command()
@@ -383,18 +369,6 @@ def check_task(image, mask, strength, height, width):
             raise SdscopeError(f"{name} is about a picture: give --image, too")
     if image and not mask and (height or width):
         raise SdscopeError("with --image the new picture is as large as that: leave --height and --width out")
-
-
-def opened(path):
-    """The picture in a file, upright"""
-    from PIL import Image, ImageOps
-
-    try:
-        with Image.open(path) as picture:
-            return ImageOps.exif_transpose(picture)
-    except Exception as error:  # what the formats of PIL raise where a file is damaged is of many kinds
-        reason = getattr(error, "strerror", None) or "it is no picture, or a damaged one"
-        raise SdscopeError(f"cannot read {path}: {reason}") from error
 
 
 def check_picture(path, *sides):

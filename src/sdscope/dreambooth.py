@@ -20,10 +20,12 @@ from torch import Tensor, nn
 
 from . import files
 from .inputs import as_generators, as_lists, require, whole
+from .loading.adapters import base_of
 from .lora import LoRA
 from .pipeline import StableDiffusion
 from .preprocess import as_rgb, as_tensor
 
+PUBLISHED = Path(__file__).parent / "postcard/adapters"  # Postcard with a snowman; the notebook 12_dreambooth made them
 RANK = 8
 LAYERS = ("to_q", "to_k", "to_v", "to_out.0", "net.0.proj", "net.2", "conv1", "conv2")
 BATCH, RATE = 5, 4e-3
@@ -40,8 +42,9 @@ def learn(
     seed: int = 0,
     progress: Callable[[Iterable, int, str], Iterable] = lambda items, total, text: items,
 ) -> LoRA:
-    """The LoRA that was learned, on the pipe already; also written to `path`, a .safetensors
+    """The LoRA that was learned, on the pipe already; also written to `path`, a .safetensors in float16
 
+    pipe           in float32: its steps are too small for less
     pictures       PIL images of the thing; their middle is cut out as a square
     captions       what each of them shows, or all, with a rare word for the thing: "a zwx snowman in the snow". With
                    one for each, what is said of the place, the time or the style is not taken for a part of the thing
@@ -53,6 +56,8 @@ def learn(
     require(whole(steps, 0) > 0, "steps must be a whole number from 1")
     as_generators(seed, 1)
     files.check(path)
+    full = pipe.unet.conv_in.weight.dtype == torch.float32
+    require(full, 'learning takes small steps, so open the model in full: from_pretrained(..., dtype="float32")')
     texts, _ = as_lists(captions, "")
     texts = texts * len(pictures) if isinstance(captions, str) else texts
     require(len(texts) == len(pictures), f"{len(pictures)} pictures need as many captions, or one for all")
@@ -61,10 +66,14 @@ def learn(
     with files.writing(path) as part:
         save_file(tensors(fresh(pipe.unet, seed)), part)
         lora = LoRA(pipe, part)
-        train(pipe, lora, [x for x in (own, known) if x], steps, seed, progress)
+        try:
+            train(pipe, lora, own, known, steps, seed, progress)
+        finally:
+            lora.remove()
         names = {layer: name for name, layer in pipe.unet.named_modules()}
-        save_file(tensors({names[layer]: pair for layer, (*pair, _) in lora.layers.items()}), part)
-    return lora
+        pairs = {names[layer]: [x.half() for x in pair] for layer, (*pair, _) in lora.layers.items()}
+        save_file(tensors(pairs), part, {"base": base_of(pipe)})
+    return LoRA(pipe, path)
 
 
 @torch.no_grad()
@@ -100,34 +109,46 @@ def fresh(unet, seed, rank=RANK):
     return made
 
 
-def train(pipe, lora, sources, steps, seed, progress):
-    """sources: latents (N, 4, h, w) with the embeddings of their prompts, (N, 77, D)"""
+def train(pipe, lora, own, known, steps, seed, progress):
+    """own, known: latents (N, 4, h, w) and the embeddings of their prompts, (N, 77, D), of the thing and of before"""
     parameters = [x for down, up, _ in lora.layers.values() for x in (down, up)]
     optimizer = torch.optim.AdamW(parameters, RATE, weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, steps)
     generator = torch.Generator().manual_seed(seed)
     for _ in progress(range(steps), steps, "learning"):
-        drawn = [draw(latents, words, generator) for latents, words in sources]
-        x0, prompt_embeds = (torch.cat(parts) for parts in zip(*drawn))
-        loss(pipe, x0, prompt_embeds, generator).backward()
+        # region step
+        error = loss(pipe, *draw(*own, generator), generator)
+        if known:  # what it could paint before: prior preservation
+            error = error + loss(pipe, *draw(*known, generator), generator)
+        error.backward()
+        # endregion step
         optimizer.step()
         schedule.step()
         optimizer.zero_grad()
 
 
 def draw(latents, words, generator):
-    chosen = torch.randint(0, len(latents), (BATCH,), generator=generator)
+    """BATCH of them, or all"""
+    chosen = torch.randperm(len(latents), generator=generator)[:BATCH]
     return latents[chosen], words[chosen]
 
 
-def loss(pipe: StableDiffusion, x0: Tensor, prompt_embeds: Tensor, generator: torch.Generator) -> Tensor:
+# fmt: off
+
+# region loss
+def loss(pipe: StableDiffusion, x0: Tensor, prompt_embeds: Tensor,
+         generator: torch.Generator) -> Tensor:
     """How wrong the UNet is about the noise, or about v where the model answers that."""
     noise = torch.randn(x0.shape, generator=generator).to(x0)
-    timesteps = torch.randint(0, pipe.scheduler.config.num_train_timesteps, x0.shape[:1], generator=generator)
+    trained = pipe.scheduler.config.num_train_timesteps
+    timesteps = torch.randint(trained, (len(x0),), generator=generator)
     noisy = pipe.scheduler.add_noise(x0, noise, timesteps)
     epsilon = pipe.scheduler.config.prediction_type == "epsilon"
     target = noise if epsilon else pipe.scheduler.get_velocity(x0, noise, timesteps)
     return F.mse_loss(pipe.unet(noisy, timesteps.to(x0.device), prompt_embeds), target)
+    # endregion loss
+
+# fmt: on
 
 
 def tensors(pairs):

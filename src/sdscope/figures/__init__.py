@@ -15,7 +15,7 @@ from .denoise import (
     x0_movie,
 )
 from .latents import LatentRGB, channels, decode, one_place, to_picture
-from .pictures import album, gallery, movie, sizes, social, tiles
+from .pictures import album, captioned, gallery, movie, sizes, social, tiles
 from .runs import Runs
 from .scheduler import (
     alphas,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -73,6 +74,25 @@ def album(
             board.text(x + long + (6 if long else 0), y + high + 12, f"off by {off[i]:.2g}", 14)
         board.text(x, y + high + bar + 13, title, weight="bold")
         board.text(x, y + high + bar + 33, note, 14, MUTED)
+    return board
+
+
+@plot
+def captioned(rows: Sequence[Sequence[Image.Image]], captions: Sequence[str], left: Sequence[str] = ()) -> Board:
+    """Rows of square pictures, left of each row its name; below each column its prompt, on as many lines as it takes"""
+    margin, gap, line = (100 if left else 0), 10, 18
+    cell = (WIDTH - margin - gap * (len(captions) - 1)) / len(captions)
+    texts = [textwrap.wrap(caption, int(cell / 6.8)) for caption in captions]
+    foot = len(rows) * (cell + gap)
+    board = Board(WIDTH, foot + line * max(map(len, texts)) + 2)
+    for j, row in enumerate(rows):
+        if left:
+            board.text(margin - 12, j * (cell + gap) + cell / 2, left[j], 14, ha="right", linespacing=1.3)
+        for i, image in enumerate(row):
+            board.picture(margin + i * (cell + gap), j * (cell + gap), cell, cell, image)
+    for i, text in enumerate(texts):
+        for j, words in enumerate(text):
+            board.text(margin + i * (cell + gap) + cell / 2, foot + line * (j + 0.5), words, 14, ha="center")
     return board
 
 

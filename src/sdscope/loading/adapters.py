@@ -3,6 +3,7 @@
 Mirrors what diffusers' loaders/peft.py and peft's utils/save_and_load.py take for the same, and how they scale.
 """
 
+import hashlib
 import json
 import math
 import re
@@ -34,11 +35,23 @@ def read_adapter(path, pipe):
     try:
         with safe_open(path, "pt") as file:
             weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (it is no dictionary)
-            config = config or dict(json.loads((file.metadata() or {}).get("lora_adapter_metadata", "{}")))
+            told = file.metadata() or {}
+            config = config or dict(json.loads(told.get("lora_adapter_metadata", "{}")))
     except Exception as error:  # safetensors' own, json's, or the system's
         raise unreadable(path, error) from error
     refuse_variants(path, config)
-    return matched(path, in_numbers(path, weights, torch.float32), config, pipe)
+    layers = matched(path, in_numbers(path, weights, torch.float32), config, pipe)
+    base, here = told.get("base"), base_of(pipe)
+    if base and here and base != here:
+        raise SdscopeError(f"{path} was learned on the weights of another model: open that one, or learn it anew")
+    return layers
+
+
+def base_of(pipe):
+    """A hash of what no LoRA and no variant changes: norms and biases in the middle of the UNet, the same in float32
+    and in float16. In bfloat16 they are rounded another way: None"""
+    vectors = torch.cat([x.detach().cpu() for x in pipe.unet.mid_block.parameters() if x.ndim == 1])
+    return None if vectors.dtype == torch.bfloat16 else hashlib.sha256(vectors.half().numpy().tobytes()).hexdigest()
 
 
 def find_file(path):
