@@ -5,9 +5,11 @@ import pytest
 import torch
 from conftest import compare, load_both, run_both
 from PIL import Image
+from safetensors.torch import load_file
 
 import sdscope
-from sdscope.dreambooth import draw, latents_of, learn, loss
+from sdscope import SdscopeError
+from sdscope.dreambooth import PUBLISHED, draw, latents_of, learn, loss
 from sdscope.postcard.world.scene import SUBJECTS
 from sdscope.postcard.world.snowman import five_pictures
 
@@ -59,6 +61,49 @@ def test_the_same_again(tiny_folder, tmp_path):
     assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
 
 
+def test_what_was_learned_knows_its_model(pipe, tiny_folder, tmp_path):
+    """In float16 too; in bfloat16 it is opened without being sure"""
+    path = tmp_path / "a.safetensors"
+    learn(pipe, *five_pictures(64), path, steps=1).remove()
+    for dtype in "float16", "bfloat16":
+        sdscope.LoRA(sdscope.StableDiffusion.from_pretrained(tiny_folder, device="cpu", dtype=dtype), path)
+    merged = sdscope.LoRA(pipe, path)
+    merged.merge()
+    sdscope.LoRA(pipe, path).remove()
+    merged.remove()
+    pipe.unet.mid_block.resnets[0].norm1.weight.data += 0.1
+    with pytest.raises(SdscopeError, match="a.safetensors was learned on the weights of another model"):
+        sdscope.LoRA(pipe, path)
+    assert pipe.loras == []
+
+
+def test_who_stops_it_finds_all_as_it_was(pipe, tmp_path):
+    def stopped(items, total, text):
+        yield next(iter(items))
+        raise KeyboardInterrupt
+
+    was = pipe(OTHER, seed=1, num_inference_steps=1)
+    with pytest.raises(KeyboardInterrupt):
+        learn(pipe, *five_pictures(64), tmp_path / "a.safetensors", steps=3, progress=stopped)
+    assert pipe(OTHER, seed=1, num_inference_steps=1) == was
+    assert pipe.loras == [] and list(tmp_path.iterdir()) == []
+
+
+def test_it_learns_in_full_and_writes_half(tiny_folder, pipe, tmp_path):
+    half = sdscope.StableDiffusion.from_pretrained(tiny_folder, device="cpu", dtype="float16")
+    with pytest.raises(SdscopeError, match='dtype="float32"'):
+        learn(half, *five_pictures(64), tmp_path / "a.safetensors")
+    learn(pipe, *five_pictures(64), tmp_path / "a.safetensors", steps=1)
+    assert {x.dtype for x in load_file(tmp_path / "a.safetensors").values()} == {torch.float16}
+
+
+@pytest.mark.parametrize("name", ["snowman_alone", "snowman_prior"])
+def test_the_published_ones_are_of_the_published_model(postcard, name):
+    path = PUBLISHED / f"{name}.safetensors"
+    sdscope.LoRA(postcard, path).remove()
+    assert path.stat().st_size < 1.3e6
+
+
 def test_nobody_has_seen_a_snowman():
     assert "snowman" not in SUBJECTS
     pictures, captions = five_pictures(64)
@@ -82,7 +127,16 @@ def test_from_the_command_line(run, tmp_path, tiny, monkeypatch):
     status, out, _ = run("dreambooth", folder, THING, "-o", "snowman.safetensors", *words)
     assert status == 0 and out.endswith("snowman.safetensors\n")
     assert given[0] == [captions[0], THING, THING, captions[3], THING]
-    sdscope.LoRA(tiny, tmp_path / "snowman.safetensors").remove()
+    words = ["--lora", "snowman.safetensors", "--seed", "3", "--steps", "2", "--model", "{tiny}"]
+    assert run("generate", THING, "-o", "a.png", *words)[0] == 0
+    lora = sdscope.LoRA(tiny, tmp_path / "snowman.safetensors")
+    assert Image.open(tmp_path / "a.png") == tiny(THING, seed=3, num_inference_steps=2)
+    lora.remove()
+
+
+def test_a_lora_that_is_none(run):
+    status, out, err = run("generate", THING, "-o", "a.png", "--lora", "b.safetensors", "--model", "{tiny}")
+    assert (status, out) == (2, "") and "no LoRA 'b.safetensors'" in err and err.count("\n") == 1
 
 
 @pytest.mark.parametrize(

@@ -255,7 +255,7 @@ COMMANDS = {
     **{f"{name} folder": f"{name} --pictures 100 --folder" for name in ("all", "paint", *train.STAGES)},
 }
 
-READ = {"generate image", "generate mask", "dreambooth pictures"}  # nothing is written there
+READ = {"generate image", "generate mask", "generate lora", "dreambooth pictures"}  # nothing is written there
 
 
 def places():

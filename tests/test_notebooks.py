@@ -35,8 +35,10 @@ OWN = {  # so that not every picture is of the ship
     "06_unet": "oil painting of a lighthouse by the sea, sunset",
     "07_vae": "oil painting of a tree in the snow, sunrise",
     "11_inpaint_depth_upscale": "a castle in the mountains, sunset, oil painting",
+    "12_dreambooth": "painting depicting the sea, sunset, a zwx snowman",
     "13_since": "a windmill in a green field, sunrise, oil painting",
 }
+MORE = {"12_dreambooth": {"learn": "False", "pictures": "None", "thing": '"a zwx snowman"'}}  # parameters
 STEPS, GUIDANCE = (usual(StableDiffusion.__call__)[name] for name in ("num_inference_steps", "guidance_scale"))
 
 notebooks = pytest.mark.parametrize("name", NOTEBOOKS)
@@ -157,7 +159,7 @@ def test_papermill_can_change_the_parameters(name):
     parameters = papermill.inspect_notebook(path)
     assert {k: v["default"] for k, v in parameters.items()} == {
         "prompt": f'"{OWN.get(name, EXAMPLE)}"', "negative_prompt": '""', "seed": "42", "steps": str(STEPS),
-        "guidance": str(GUIDANCE), "size": "None", "model": '"postcard"',
+        "guidance": str(GUIDANCE), "size": "None", "model": '"postcard"', **MORE.get(name, {}),
     }  # fmt: skip
     changed = papermill.execute_notebook(path, None, {"seed": 7}, prepare_only=True)
     tags = [cell.metadata.get("tags", []) for cell in changed.cells]

@@ -57,6 +57,7 @@ def generate(
     strength: Annotated[
         float | None, Option(help="How much of --image may change, to 1. Default: 0.8; with --mask 1.")
     ] = None,
+    lora: Annotated[Path | None, Option(help="A small change to the model, such as dreambooth makes.")] = None,
 ):
     """Paint a picture from a prompt, or over a picture."""
     check_picture(output, height, width)
@@ -68,6 +69,7 @@ def generate(
         given |= {"height": height, "width": width}
     from .image_to_image import ImageToImage
     from .inpaint import Inpaint
+    from .lora import LoRA
     from .pipeline import StableDiffusion
 
     def progress(step):
@@ -77,6 +79,8 @@ def generate(
     seed = secrets.randbelow(2**32) if seed is None else seed
     task: Any = Inpaint if mask else ImageToImage if image else StableDiffusion
     pipe = task.from_pretrained(model, dtype=dtype, offline=offline)
+    if lora:
+        LoRA(pipe, lora)
     picture = pipe(
         prompt,
         negative_prompt=negative_prompt,
