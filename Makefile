@@ -16,7 +16,7 @@
 # make contact-sheet  all slides on one sheet, .build/contact-sheet.png
 # make looks          the slides as they should look, for the tests (look at them first)
 # make ideas          what the ideas for changes of the code paint, docs/ideas.webp
-# make recording      the Lab and live code at work, docs/lab.webp and docs/code.webp
+# make recording      the Lab, its canvas and live code at work, docs/lab.webp, docs/canvas.webp and docs/code.webp
 # make sources        where everything on the slides comes from, .build/sources.md
 # make newest         the notebooks on the newest versions that pyproject.toml allows
 # make lowest         the notebooks on the lowest

@@ -2,11 +2,13 @@
 
 import type { InferenceSession, Tensor as OrtTensor } from 'onnxruntime-web'
 import type { Device, Loaded, ModelInfo, Network, Tensor, Tokens } from './types'
-import { readFiles, readJson } from './store'
+import { readFile, readFiles, readJson } from './store'
 import { makeTokenizer } from './tokenizer'
 
 type Ort = typeof import('onnxruntime-web')
 type Part = Network['name']
+
+const ENCODER = 'vae_encoder.onnx' // most readers never begin with a picture
 
 export interface Model extends Loaded {
   tokenize: (text: string) => Tokens
@@ -16,6 +18,8 @@ export interface Model extends Loaded {
   unet: (latents: Tensor, t: number, embeds: Tensor[]) => Promise<Record<string, Tensor>>
   /** Latents [4, h, w] -> their picture, 8 times as high and wide */
   decode: (latents: Tensor) => Promise<ImageData>
+  /** A picture -> what the VAE's encoder says of its latents [4, h, w]. The encoder is fetched when it is first asked. */
+  posterior: (image: ImageData) => Promise<{ mean: Tensor, std: Tensor }>
   network: (asked: Network) => Promise<Tensor>
 }
 
@@ -61,16 +65,18 @@ async function hasGpu() {
 async function openOn(device: Device, info: ModelInfo, base: string, onProgress: Options['onProgress'], only: boolean): Promise<Model> {
   const runtime = device === 'wasm' ? await import('./wasm') : await import('./webgpu')
   const { ort, ...files } = runtime
-  const names = Object.keys(info.files)
-  const wanted = names.map(name => ({ url: `${base}${name}`, ...info.files[name] }))
-  const [wasm, ...contents] = await readFiles(base, [{ url: new URL(files.wasm, self.origin).href, ...__ORT__[device] }, ...wanted], onProgress)
+  const names = Object.keys(info.files).filter(name => name !== ENCODER)
+  const file = (name: string) => ({ url: `${base}${name}`, ...info.files[name] })
+  const wasmFile = { url: new URL(files.wasm, self.origin).href, ...__ORT__[device] }
+  const [wasm, ...contents] = await readFiles(base, [wasmFile, ...names.map(file)], [file(ENCODER)], onProgress)
   const content = (name: string) => contents[names.indexOf(name)]
 
   const threads = self.crossOriginIsolated ? Math.min(4, navigator.hardwareConcurrency) : 1
   ort.env.logLevel = 'error'
   Object.assign(ort.env.wasm, { wasmBinary: wasm, wasmPaths: { mjs: files.mjs }, numThreads: threads })
-  const open = (part: Part, device: Device) =>
-    ort.InferenceSession.create(new Uint8Array(content(`${part}.onnx`)), { executionProviders: [device], logSeverityLevel: 3 })
+  const openGraph = (graph: ArrayBuffer, device: Device) =>
+    ort.InferenceSession.create(new Uint8Array(graph), { executionProviders: [device], logSeverityLevel: 3 })
+  const open = (part: Part, device: Device) => openGraph(content(`${part}.onnx`), device)
 
   let unet = await open('unet', device)
   if (!only) {
@@ -83,7 +89,12 @@ async function openOn(device: Device, info: ModelInfo, base: string, onProgress:
   }
   const tokenize = makeTokenizer(JSON.parse(new TextDecoder().decode(content('tokenizer.json'))), info.tokens)
   const networks = { unet, text_encoder: await open('text_encoder', device), vae_decoder: await open('vae_decoder', device) }
-  return { info, device, threads, tokenize, ...calls(ort, networks) }
+  let encoder: Promise<InferenceSession> | null = null
+  const openEncoder = () => encoder ??= readFile(file(ENCODER)).then(graph => openGraph(graph, device)).catch((error) => {
+    encoder = null // it may be tried again
+    throw error
+  })
+  return { info, device, threads, tokenize, ...calls(ort, networks, openEncoder) }
 }
 
 /** The best of three calls of the UNet, after one to warm up. */
@@ -100,7 +111,7 @@ async function secondsOf(ort: Ort, unet: InferenceSession, info: ModelInfo) {
   return Math.min(...times.slice(1)) / 1000
 }
 
-function calls(ort: Ort, networks: Record<Part, InferenceSession>) {
+function calls(ort: Ort, networks: Record<Part, InferenceSession>, openEncoder: () => Promise<InferenceSession>) {
   const unet: Model['unet'] = (latents, t, embeds) => callUnet(ort, networks.unet, latents, t, embeds)
 
   async function encode(ids: number[]): Promise<Tensor> {
@@ -114,6 +125,13 @@ function calls(ort: Ort, networks: Record<Part, InferenceSession>) {
     return new ImageData(Uint8ClampedArray.from(image.data as Uint8Array), width, height)
   }
 
+  async function posterior({ data, width, height }: ImageData) {
+    const encoder = await openEncoder()
+    const { mean, std } = await encoder.run({ image: new ort.Tensor('uint8', Uint8Array.from(data), [1, height, width, 4]) })
+    const [, ...dims] = mean.dims
+    return { mean: { data: mean.data as Float32Array, dims }, std: { data: std.data as Float32Array, dims } }
+  }
+
   async function network({ name, inputs, output }: Network): Promise<Tensor> {
     const feeds = Object.entries(inputs).map(([name, { data, dims }]) =>
       [name, data instanceof Int32Array ? new ort.Tensor('int32', data, dims) : new ort.Tensor('float32', data, dims)])
@@ -121,7 +139,7 @@ function calls(ort: Ort, networks: Record<Part, InferenceSession>) {
     return { data: found.data as Float32Array, dims: [...found.dims] }
   }
 
-  return { unet, encode, decode, network }
+  return { unet, encode, decode, posterior, network }
 }
 
 async function callUnet(ort: Ort, session: InferenceSession, latents: Tensor, t: number, embeds: Tensor[]) {

@@ -35,20 +35,25 @@ export function mt19937(seed: number): () => number {
   }
 }
 
-/** Like torch.randn(size, generator=torch.Generator().manual_seed(seed)), for 16 numbers or more. */
-export function randn(size: number, seed: number): Float32Array {
+/** Like torch.Generator().manual_seed(seed): returns what draws the next torch.randn(size), of 16 numbers or more. */
+export function generator(seed: number): (size: number) => Float32Array {
   const next = mt19937(seed)
   const uniform = () => (next() & 0xFFFFFF) / 2 ** 24 // as many bits as a float32 holds
-  const x = Float32Array.from({ length: size }, uniform)
-  for (let i = 0; i + 16 <= size; i += 16)
-    boxMuller(x.subarray(i, i + 16))
-  if (size % 16) { // the last 16 are drawn anew and overlap those before
-    const last = x.subarray(size - 16)
-    last.set(Float32Array.from({ length: 16 }, uniform))
-    boxMuller(last)
+  return (size) => {
+    const x = Float32Array.from({ length: size }, uniform)
+    for (let i = 0; i + 16 <= size; i += 16)
+      boxMuller(x.subarray(i, i + 16))
+    if (size % 16) { // the last 16 are drawn anew and overlap those before
+      const last = x.subarray(size - 16)
+      last.set(Float32Array.from({ length: 16 }, uniform))
+      boxMuller(last)
+    }
+    return x
   }
-  return x
 }
+
+/** Its first draw. */
+export const randn = (size: number, seed: number) => generator(seed)(size)
 
 /** In place: 8 pairs of uniform numbers, one of each pair 8 places after the other, become 16 normal ones. */
 function boxMuller(x: Float32Array) {

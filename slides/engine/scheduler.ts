@@ -13,6 +13,8 @@ export interface Scheduler {
   scaleModelInput: (latents: Numbers, i: number) => Numbers
   /** The UNet's output at step i -> the less noisy latents, and the finished ones it aims at. */
   step: (output: Numbers, i: number, latents: Numbers) => { prev: Numbers, x0: Numbers }
+  /** Latents without noise -> with as much as there is before step i; after the last step there is none. */
+  addNoise: (x0: Numbers, noise: Numbers, i: number) => Numbers
 }
 
 export function makeScheduler(name: SchedulerName, config: SchedulerConfig, steps: number): Scheduler {
@@ -61,6 +63,10 @@ function ddim(c: SchedulerConfig, steps: number): Scheduler {
       const a = alphas[timesteps[i] - stride] ?? (c.set_alpha_to_one ? 1 : alphas[0])
       return { prev: combine(Math.sqrt(a), x0, Math.sqrt(1 - a), noise), x0 }
     },
+    addNoise(x0, noise, i) {
+      const a = alphas[timesteps[i]] ?? 1
+      return combine(Math.sqrt(a), x0, Math.sqrt(1 - a), noise)
+    },
   }
 }
 
@@ -86,6 +92,7 @@ function euler(c: SchedulerConfig, steps: number): Scheduler {
       const left = sigmas[i + 1] / sigmas[i]
       return { prev: combine(left, latents, 1 - left, x0), x0 }
     },
+    addNoise: (x0, noise, i) => combine(1, x0, sigmas[i], noise),
   }
 }
 
@@ -112,6 +119,7 @@ function dpmSolver(c: SchedulerConfig, steps: number): Scheduler {
       const left = sigmas[i + 1] / sigmas[i]
       return { prev: combine(left * alpha(i + 1) / alpha(i), latents, alpha(i + 1) * (1 - left), aim), x0 }
     },
+    addNoise: (x0, noise, i) => combine(alpha(i), x0, alpha(i) * sigmas[i], noise),
   }
 }
 

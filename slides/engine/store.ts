@@ -40,17 +40,17 @@ export async function readJson(url: string): Promise<any> {
 
 /**
  * All files, from the cache or the network, in the order of `wanted`. `deck`: its address. Afterwards the cache holds
- * these, what other decks of this host last wanted, and no older ones.
+ * these, of `later` (for readFile) what it had already, what other decks of this host last wanted, and no older ones.
  * EngineError: no-network, broke-off, missing-file, corrupt-file.
  */
-export async function readFiles(deck: string, wanted: Wanted[], onProgress: (bytes: number, total: number) => void) {
+export async function readFiles(deck: string, wanted: Wanted[], later: Wanted[], onProgress: (bytes: number, total: number) => void) {
   const cache = await openCache()
   const total = wanted.reduce((sum, file) => sum + file.bytes, 0)
   let done = 0
   const progress = (bytes: number) => onProgress(done += bytes, total)
-  const hashes = JSON.stringify(wanted.map(file => file.sha256))
+  const hashes = JSON.stringify([...wanted, ...later].map(file => file.sha256))
   await cache?.put(keyOf(`wanted?${deck}`), new Response(hashes)).catch(() => {}) // before they come: another deck may be tidying up
-  const files = await Promise.all(wanted.map(file => readFile(file, cache, progress)))
+  const files = await Promise.all(wanted.map(file => readFile(file, progress)))
   if (cache)
     await tidy(cache)
   return files
@@ -66,7 +66,9 @@ async function tidy(cache: Cache) {
   await Promise.all(old.map(url => cache.delete(url.href)))
 }
 
-async function readFile({ url, bytes, sha256 }: Wanted, cache: Cache | null, progress: (bytes: number) => void) {
+/** One file, from the cache or the network. EngineError as above. */
+export async function readFile({ url, bytes, sha256 }: Wanted, progress: (bytes: number) => void = () => {}) {
+  const cache = await openCache()
   const kept = await (await cache?.match(keyOf(sha256)))?.arrayBuffer()
   if (kept && await isRight(kept, bytes, sha256)) {
     progress(bytes)

@@ -8,6 +8,8 @@ export interface Tensor {
 
 /** What src/sdscope/pipeline.py takes when nothing is said. */
 export const USUAL = { steps: 15, guidance: 5 }
+/** So few do nearly as well: src/sdscope/postcard/MODEL_CARD.md, the marks by steps. */
+export const FEW = 4
 
 export type SchedulerName = 'ddim' | 'euler' | 'dpm++'
 export type Device = 'wasm' | 'webgpu'
@@ -31,11 +33,27 @@ export interface Settings {
   images?: number
   /** To start from these, [4, h, w], instead of the seed's noise. */
   latents?: Tensor
+  /** To begin further on, with a picture: it says how large the new one is. */
+  from?: Beginning
   /** In place of the prompt's embeddings, [77, D]: for what lies between two prompts. */
   promptEmbeds?: Tensor
   /** Without a scheduler: after each UNet call this share of the predicted noise is subtracted, and that is all. */
   subtract?: number
 }
+
+/** src/sdscope/image_to_image.py, and with a mask src/sdscope/inpaint.py: the same seed paints the same here as in Python. */
+export interface Beginning {
+  /** Opaque: what is transparent counts as the colour that it hides. */
+  image: ImageData
+  /** Above 0 up to 1: which part of the steps is taken, from how much noise. */
+  strength: number
+  /** Where it is opaque the picture is painted again; the rest stays. */
+  mask?: ImageData
+}
+
+/** How many of the steps a run takes: beginning with a picture the last ones, counted as diffusers' get_timesteps does. */
+export const stepsTaken = ({ steps, from }: { steps: number, from?: Beginning }) =>
+  from ? Math.min(Math.floor(steps * from.strength), steps) : steps
 
 /** One text as the text encoder reads it: always as many tokens as it has places. */
 export interface Tokens {
@@ -52,6 +70,7 @@ export interface Tokens {
 }
 
 export interface Step {
+  /** Of those that are taken, from 0. */
   i: number
   t: number
   /** As the scheduler was given them, [4, h, w]. */
@@ -122,7 +141,7 @@ export interface Loaded {
 export type ErrorCode =
   | 'no-webassembly' | 'no-worker' | 'no-network' | 'broke-off' | 'missing-file' | 'corrupt-file' | 'no-memory' | 'closed' | 'failed' | 'no-picture'
   | `lost-${'before' | 'in-scheduler' | 'in-network' | 'in-guidance'}`
-  | `settings-${'prompt' | 'size' | 'steps' | 'guidance' | 'seed'}`
+  | `settings-${'prompt' | 'size' | 'steps' | 'guidance' | 'seed' | 'strength' | 'mask'}`
 
 /** What can go wrong: a code and what belongs to it. The sentence for the reader: told() of slides/words/. */
 export class EngineError extends Error {

@@ -25,7 +25,7 @@ function oneAtATime(model: Model): Model {
     last = mine.catch(() => {})
     return mine
   }
-  return { ...model, encode: queued(model.encode), unet: queued(model.unet), decode: queued(model.decode), network: queued(model.network) }
+  return { ...model, encode: queued(model.encode), unet: queued(model.unet), decode: queued(model.decode), posterior: queued(model.posterior), network: queued(model.network) }
 }
 
 type Handlers = { [Name in keyof Calls]: (argument: Parameters<Calls[Name]>[0], id: number) => Promise<ReturnType<Calls[Name]>> }

@@ -1,7 +1,7 @@
 // The run that the Lab shows: its settings, its steps so far, and the other windows of the talk, which see the same.
 import { shallowReactive } from 'vue'
-import type { Engine, Result, Run, SchedulerName, Step, Tensor, Tokens } from '../engine/engine'
-import { USUAL } from '../engine/types'
+import type { Beginning, Engine, Result, Run, SchedulerName, Step, Tensor, Tokens } from '../engine/engine'
+import { stepsTaken, USUAL } from '../engine/types'
 import { told } from '../words'
 import { useEngine } from './engine'
 import { shared } from './windows'
@@ -13,6 +13,7 @@ export interface LabSettings {
   steps: number
   guidance: number
   scheduler: SchedulerName
+  from?: Beginning
 }
 
 export const defaults: LabSettings = { prompt: 'painting depicting the sea, sunrise, ship', negativePrompt: '', seed: 42, ...USUAL, scheduler: 'ddim' }
@@ -43,7 +44,7 @@ export async function start(settings: LabSettings) {
       onStep: (step) => {
         begun ||= performance.now()
         const each = (performance.now() - begun) / 1000 / Math.max(step.i, 1)
-        tell({ step, secondsLeft: step.i ? each * (settings.steps - step.i - 1) : 0 })
+        tell({ step, secondsLeft: step.i ? each * (stepsTaken(settings) - step.i - 1) : 0 })
       },
     })
     const result = await mine.finished

@@ -1,4 +1,4 @@
-"""A model for the browser: three ONNX graphs, the tokenizer, and model.json, which says what they are.
+"""A model for the browser: four ONNX graphs, the tokenizer, and model.json, which says what they are.
 
     sdscope export-web -o public/model
 
@@ -9,8 +9,10 @@
                         features.PART (B, h', w'), the channel mean of a part's output
     vae_decoder.onnx    latents (B, 4, h, w) -> image (B, 8h, 8w, 4) uint8, as a canvas has its pixels,
                         and decoded (B, 3, 8h, 8w), from -1 to 1 or a little beyond, as the VAE gives it
+    vae_encoder.onnx    image (B, H, W, 4) uint8, as a canvas has its pixels -> mean and std (B, 4, H / 8, W / 8) of its
+                        latents, scaled: mean + std * noise is a draw. Only for who begins with a picture
 
-B, h and w are free. Weights are stored in 16 bits and computed with in 32: the runtime widens them
+B, h, w, H and W are free. Weights are stored in 16 bits and computed with in 32: the runtime widens them
 when it loads the graph. ONNX: https://onnx.ai; it is read by onnxruntime-web in slides/engine/.
 """
 
@@ -33,7 +35,7 @@ from .errors import SdscopeError
 from .loading.settings import sides
 from .trace.hooks import UNET_PARTS, probabilities
 
-GRAPHS = ("text_encoder.onnx", "unet.onnx", "vae_decoder.onnx")
+GRAPHS = ("text_encoder.onnx", "unet.onnx", "vae_decoder.onnx", "vae_encoder.onnx")
 TOKENIZER = "tokenizer.json"
 OPSET = 18
 SCHEDULE = dict(timestep_spacing="leading", rescale_betas_zero_snr=False, clip_sample=False)  # as slides/engine has it
@@ -47,7 +49,7 @@ def export_web(pipe, folder, prompts=()):
     Made beside its place and then moved there. A folder with anything else in it, what cannot be written, or is too
     large: SdscopeError.
     """
-    parts = pipe.text_encoder, pipe.unet, pipe.vae.decoder
+    parts = pipe.text_encoder, pipe.unet, pipe.vae.decoder, pipe.vae.encoder
     if any(4 * sum(p.numel() for p in part.parameters()) >= MOST_BYTES for part in parts):
         raise SdscopeError("this model is too large for a browser: each part must stay below 2 GB")
     for key, value in SCHEDULE.items():
@@ -58,6 +60,7 @@ def export_web(pipe, folder, prompts=()):
         export_text_encoder(pipe, new / GRAPHS[0])
         export_unet(pipe, new / GRAPHS[1])
         export_vae_decoder(pipe, new / GRAPHS[2])
+        export_vae_encoder(pipe, new / GRAPHS[3])
         export_tokenizer(pipe, new / TOKENIZER)
         model = describe(pipe, new) | dict(prompts=list(prompts))
         (new / "model.json").write_text(json.dumps(model, indent=1) + "\n", encoding="utf-8")
@@ -179,6 +182,20 @@ def export_vae_decoder(pipe, path):
     free = {"latents": {0: "batch", 2: "h", 3: "w"}, "image": {0: "batch", 1: "height", 2: "width"}}
     free["decoded"] = {0: "batch", 2: "height", 3: "width"}
     write(path, vae, decode, {"latents": latents}, ["image", "decoded"], free)
+
+
+def export_vae_encoder(pipe, path):
+    vae, scale = rounded(pipe.vae), pipe.vae.config.scaling_factor
+
+    def encode(image):
+        x = 2.0 * (image[..., :3].permute(0, 3, 1, 2).float() / 255.0) - 1.0
+        mean, logvar = vae.encode(x)
+        return scale * mean, scale * torch.exp(0.5 * logvar)
+
+    image = torch.zeros(2, *pipe.sides, 4, dtype=torch.uint8)
+    free = {"image": {0: "batch", 1: "height", 2: "width"}}
+    free |= {name: {0: "batch", 2: "h", 3: "w"} for name in ("mean", "std")}
+    write(path, vae, encode, {"image": image}, ["mean", "std"], free)
 
 
 def rounded(module):

@@ -1,10 +1,16 @@
 """The Lab in a real browser: a prompt of one's own, painted in the page. tests/browser/test_engine.py looks at the
 numbers."""
 
+import io
+import math
 import re
 
+import numpy as np
 import pytest
+from conftest import decibels
+from PIL import Image
 
+from sdscope import ImageToImage, Inpaint
 from test_access import open_slide
 from walk import looked, violations
 
@@ -27,6 +33,13 @@ def pixels(page, selector):
         }""",
         selector,
     )
+
+
+def shown(page, selector):
+    """What a canvas shows, (side, side, 4) bytes"""
+    data = np.array(pixels(page, selector), np.uint8)
+    side = math.isqrt(len(data) // 4)
+    return data.reshape(side, side, 4)
 
 
 @pytest.fixture
@@ -65,6 +78,94 @@ def test_a_prompt_of_ones_own(lab, postcard):
     assert f"{side} × {side} places" in page.inner_text(".lab .feature")
     page.get_by_role("radio", name="embeddings", exact=True).click()
     assert f"{postcard.text_encoder.config.hidden_size} numbers each" in page.inner_text(".lab .tabs")
+    assert looked(page) == [] and violations(page) == [] and lab.take_problems() == []
+
+
+SHEET, VEIL, PICTURE = ".lab .easel canvas", ".lab .easel .veil", ".lab .picture canvas"
+
+
+def drag(page, *points):
+    """The pointer over the canvas, pressed; points in its own pixels"""
+    box = page.locator(SHEET).first.bounding_box()
+    (x, y), *rest = [(box["x"] + x * box["width"] / 256, box["y"] + y * box["height"] / 256) for x, y in points]
+    page.mouse.move(x, y)
+    page.mouse.down()
+    for x, y in rest:
+        page.mouse.move(x, y)
+    page.mouse.up()
+
+
+def test_a_picture_to_begin_with_and_a_part_to_repaint(lab, postcard):
+    """Opened, drawn by pointer and by keyboard; what is painted is what Python paints of the same picture and mask"""
+    page, no = lab.page, lab.nav("currentSlideNo")
+    parts = postcard.tokenizer, postcard.text_encoder, postcard.unet, postcard.vae, postcard.scheduler
+    fetched = []
+    page.on("request", lambda request: fetched.append(request.url.rpartition("/")[2]))
+    tool = lambda name: page.locator(".lab .easel").get_by_label(name, exact=True)
+    page.get_by_role("button", name="From a picture").click()
+    assert looked(page) == [] and violations(page) == []
+
+    page.set_input_files(".lab [type=file]", dict(name="a.png", mimeType="image/png", buffer=b"no picture"))
+    page.wait_for_selector(".lab .says:has-text('no picture that this browser can open')")
+    assert page.locator(".lab .begins").count() == 0
+    opened = Image.new("RGBA", (300, 200), "#c2562d00")  # of its middle the upper half is transparent
+    opened.paste("#c2562d", (0, 100, 300, 200))
+    opened.save(png := io.BytesIO(), "png")
+    page.set_input_files(".lab [type=file]", dict(name="b.png", mimeType="image/png", buffer=png.getvalue()))
+    page.wait_for_selector(".lab .begins")
+    assert shown(page, SHEET)[[40, 210], 128].tolist() == [[255] * 4, [194, 86, 45, 255]]
+    assert page.locator(".lab .warn").count() == 0
+
+    tool("blue").click()
+    drag(page, (60, 40), (200, 40))
+    page.locator(SHEET).first.focus()  # the brush is where the pointer left it
+    for key in ["ArrowDown"] * 5 + ["Space"] + ["ArrowLeft"] * 9 + ["Space"]:
+        page.keyboard.press(key)
+    assert page.inner_text(".lab .easel [aria-live]") == "Brush up, 128 across, 80 down"
+    drawn = shown(page, SHEET)
+    assert drawn[[40, 40, 80, 80], [100, 230, 160, 100], 0].tolist() == [47, 255, 47, 255]
+    page.keyboard.press("Control+z")
+    assert shown(page, SHEET)[80, 160, 0] == 255
+    assert lab.nav("currentSlideNo") == no
+
+    assert "vae_encoder.onnx" not in fetched
+    page.get_by_label("Strength").fill("0.5")
+    page.keyboard.press("Escape")
+    paint(page, PROMPT)
+    assert page.get_by_label("Fast: 4 steps").is_checked()
+    assert "From your picture: 2 of 4 steps." in page.inner_text(".lab .says")
+    assert page.get_attribute(".lab .steps input", "max") == "2"  # and the picture
+    call = dict(num_inference_steps=4, seed=42)
+    image = Image.fromarray(shown(page, SHEET)[..., :3])
+    expected = ImageToImage(*parts)(PROMPT, image, strength=0.5, **call)
+    assert decibels(shown(page, PICTURE)[..., :3], expected) >= 40
+    assert fetched.count("vae_encoder.onnx") == 1
+
+    page.get_by_role("button", name="Repaint").click()
+    assert (shown(page, SHEET) == shown(page, PICTURE)).all()
+    tool("thin").click()
+    drag(page, (12, 12))  # between the places of the latents
+    page.press(".lab textarea", "Enter")
+    page.wait_for_selector(".lab .says:has-text('The mask is empty')", timeout=WAIT)
+    tool("Undo").click()
+    tool("thick").click()
+    drag(page, (60, 200), (200, 200), (200, 120))
+    tool("eraser").click()
+    drag(page, (200, 120))
+    veil = shown(page, VEIL)[..., 3]
+    assert veil[200, 100] == 255 and veil[[120, 30], [200, 30]].tolist() == [0, 0]
+    paint(page, "a red boat")
+    assert "Only under the mask: 4 of 4 steps." in page.inner_text(".lab .says")
+    image, mask = Image.fromarray(shown(page, SHEET)[..., :3]), Image.fromarray(veil)
+    expected = Inpaint(*parts)("a red boat", image, mask, **call)
+    assert decibels(shown(page, PICTURE)[..., :3], expected) >= 40
+    assert fetched.count("vae_encoder.onnx") == 1
+
+    tool("mask: what is to be painted again").click()
+    drag(page, *[(x, y) for y in range(0, 260, 30) for x in [(0, 256), (256, 0)][y % 60 // 30]])
+    assert "The mask covers everything" in page.inner_text(".lab .warn")
+    tool("Clear").click()
+    assert page.locator(".lab .begins, .lab .warn").count() == 0
     assert looked(page) == [] and violations(page) == [] and lab.take_problems() == []
 
 
@@ -143,12 +244,15 @@ def test_a_link_holds_the_settings_and_asks_for_the_picture(deck):
 
 
 def test_the_page_on_a_phone(deck):
-    deck.page.set_viewport_size({"width": 390, "height": 844})
+    deck.page.set_viewport_size({"width": 360, "height": 740})
     deck.page.goto(f"{deck.address}#/lab")
     deck.page.wait_for_selector(".lab .mark")
-    assert deck.page.evaluate("document.querySelector('main').scrollWidth") <= 390
-    boxes = [deck.page.locator(f".lab {part}").first.bounding_box() for part in (".ask", ".picture", ".small")]
-    assert all(box["x"] >= 0 and box["x"] + box["width"] <= 390 for box in boxes)
+    deck.page.get_by_role("button", name="From a picture").click()
+    assert deck.page.evaluate("document.querySelector('main').scrollWidth") <= 360
+    parts = (".ask", ".picture", ".small", ".easel canvas", ".easel .tools")
+    boxes = [deck.page.locator(f".lab {part}").first.bounding_box() for part in parts]
+    assert all(box["x"] >= 0 and box["x"] + box["width"] <= 360 for box in boxes)
+    assert boxes[0]["y"] < boxes[3]["y"] < boxes[1]["y"]  # what is drawn on stands above what is painted
     assert violations(deck.page) == []
 
 
@@ -224,6 +328,7 @@ SHOWN = """selector => {
         ("TokenStrip", [(".choose button >> nth=1", "click"), (".strip li", "hover")], ".told"),
         ("ShapeLedger", [(".models button >> nth=1", "click"), (".ledger rect", "hover")], ".told"),
         ("Lab", [(".tabs [role=radio] >> nth=2", "click")], ".tabs [aria-checked=true]"),
+        ("Lab", [(".also button", "click"), (".easel canvas", "click")], ".begins"),
     ],
 )
 def test_what_the_speaker_does_is_seen_in_the_other_window(deck, component, act, seen):

@@ -1,5 +1,6 @@
 """What Python says, for the engine's own tests: python tests/engine/fixtures.py FOLDER writes JSON files there."""
 
+import functools
 import json
 import random
 import sys
@@ -17,9 +18,13 @@ POSTCARD = find_model("postcard")
 
 
 def randoms():
-    """torch.randn: few numbers and many, multiples of 16 and not, seeds of more than 32 bits"""
+    """Two draws by torch.randn: few numbers and many, multiples of 16 and not, seeds of more than 32 bits"""
     cases = [(seed, size) for seed in (0, 42, 2**32 + 5, 2**53 - 1) for size in (16, 988, 1024)]
-    return [dict(seed=s, x=torch.randn(n, generator=torch.Generator().manual_seed(s)).tolist()) for s, n in cases]
+    found = []
+    for seed, size in cases:
+        draw = functools.partial(torch.randn, size, generator=torch.Generator().manual_seed(seed))
+        found.append(dict(seed=seed, x=draw().tolist(), next=draw().tolist()))
+    return found
 
 
 def schedulers():
@@ -49,12 +54,14 @@ def run(scheduler, generator):
     for t in scheduler.timesteps:
         seen = scheduler.scale_model_input(latents, t)
         output = torch.randn(8, generator=generator)
+        noisy = scheduler.add_noise(latents, output, t[None])
         step = scheduler.step(output, t, latents)
         latents, x0 = step.prev_sample, getattr(step, "pred_original_sample", None)
         case["steps"].append(
             dict(
                 seen=seen.tolist(),
                 output=output.tolist(),
+                noisy=noisy.tolist(),
                 prev=latents.tolist(),
                 x0=None if x0 is None else x0.tolist(),
             )

@@ -1,12 +1,18 @@
 import { readFileSync } from 'node:fs'
 import { expect, test, vi } from 'vitest'
 import { paint } from '../../slides/engine/paint'
-import { randn } from '../../slides/engine/random'
-import { USUAL } from '../../slides/engine/types'
+import { generator, randn } from '../../slides/engine/random'
+import { makeScheduler } from '../../slides/engine/scheduler'
+import { stepsTaken, USUAL } from '../../slides/engine/types'
 import { readJson } from './setup'
 
 const scheduler = readJson('src/sdscope/postcard/weights/scheduler/scheduler_config.json')
-const zeros = (...dims: number[]) => ({ data: new Float32Array(dims.reduce((a, b) => a * b)), dims })
+const filled = (value: number, ...dims: number[]) => ({ data: new Float32Array(dims.reduce((a, b) => a * b)).fill(value), dims })
+const zeros = (...dims: number[]) => filled(0, ...dims)
+
+/** A picture, or a mask: opaque where `inside` says so */
+const pixels = (width: number, height: number, inside = (_y: number, _x: number) => true) =>
+  ({ width, height, data: Uint8ClampedArray.from({ length: 4 * width * height }, (_, i) => (i % 4 === 3 && !inside(Math.floor(i / 4 / width), Math.floor(i / 4) % width) ? 0 : 255)) })
 
 /** A model that says 0 without and 1 (or `said`) with the prompt, and counts. */
 function makeModel(said = 1) {
@@ -23,6 +29,7 @@ function makeModel(said = 1) {
       return { 'noise_pred': fill(...dims), 'attention.mid': fill(77, 2, 2), 'features.mid': fill(2, 2) }
     }),
     decode: vi.fn(async () => 'a picture'),
+    posterior: vi.fn(async ({ width, height }: any) => ({ mean: filled(0.5, 4, height / 8, width / 8), std: filled(0.1, 4, height / 8, width / 8) })),
   }
 }
 
@@ -97,6 +104,32 @@ test('latents and embeddings of one\'s own', async () => {
   expect(run.model.unet.mock.calls[0][2][1].data[0]).toBe(99)
 })
 
+test('from a picture: the last steps, from its latents with as much noise as is due', async () => {
+  const run = start({ steps: 10, seed: 7, from: { image: pixels(64, 16), strength: 0.35 } })
+  expect(await run.finished).toMatchObject({ latents: { dims: [4, 2, 8] } })
+  const { timesteps, addNoise } = makeScheduler('ddim', scheduler, 10)
+  expect(run.steps().map(step => [step.i, step.t])).toEqual(timesteps.slice(7).map((t, i) => [i, t]))
+  const draw = generator(7) // first what the encoder draws, then the noise
+  const given = draw(64).map(value => 0.5 + Math.fround(0.1) * value)
+  expect(run.steps()[0].latents.data).toEqual(addNoise(given, draw(64), 7))
+})
+
+test('with a mask: outside of it the picture stays', async () => {
+  const left = pixels(32, 32, (_, x) => x < 15) // of the nearest pixels, 0, 8, 16 and 24, two
+  const run = start({ steps: 4, from: { image: pixels(32, 32), strength: 1, mask: left } })
+  const { latents } = (await run.finished)!
+  const draw = generator(0)
+  const given = draw(64).map(value => 0.5 + Math.fround(0.1) * value)
+  expect(run.steps()[0].latents.data).toEqual(draw(64)) // noise alone
+  const kept = [...latents.data.keys()].map(k => k % 4 >= 2)
+  expect([...latents.data].map((value, k) => value === given[k])).toEqual(kept)
+})
+
+test.each([[15, 1, 15], [15, 0.7, 10], [15, 0.1, 1], [4, 0.1, 0], [10, 0.35, 3]])('of %d steps, a strength of %d leaves %d', (steps, strength, taken) => {
+  expect(stepsTaken({ steps, from: { image: pixels(8, 8) as any, strength } })).toBe(taken)
+  expect(stepsTaken({ steps })).toBe(steps)
+})
+
 test('an oblong picture', async () => {
   expect(await start({ width: 64, height: 16 }).finished).toMatchObject({ latents: { dims: [4, 2, 8] } })
 })
@@ -104,6 +137,11 @@ test('an oblong picture', async () => {
 test.each([
   [{ steps: 0 }, 'steps', { most: 999 }], [{ steps: 1000 }, 'steps', { most: 999 }], [{ steps: 2.5 }, 'steps', { most: 999 }],
   [{ width: 36 }, 'size', { factor: 8, size: 32 }], [{ height: 8 }, 'size', { factor: 8, size: 32 }],
+  [{ from: { image: pixels(36, 32), strength: 1 } }, 'size', { factor: 8, size: 32 }],
+  [{ from: { image: pixels(32, 32), strength: 0.2 } }, 'strength', { strength: 0.2, steps: 4, least: 0.25 }],
+  [{ from: { image: pixels(32, 32), strength: 1.1 } }, 'strength', { strength: 1.1, steps: 4, least: 0.25 }],
+  [{ from: { image: pixels(32, 32), strength: Number.NaN } }, 'strength', { strength: Number.NaN, steps: 4, least: 0.25 }],
+  [{ from: { image: pixels(32, 32), strength: 1, mask: pixels(32, 32, (y, x) => y % 8 > 0 && x % 8 > 0) } }, 'mask', {}],
   [{ guidance: Number.NaN }, 'guidance', {}], [{ seed: -1 }, 'seed', {}], [{ seed: 2 ** 53 }, 'seed', {}], [{ prompt: '\uD800' }, 'prompt', {}],
 ])('%o is refused before any work', async (settings, setting, values) => {
   const run = start(settings)

@@ -17,14 +17,16 @@ test.each(cases)('the numbers of Python: $title', ({ name, config, timesteps, si
   expect(scheduler.timesteps).toEqual(timesteps)
   expect(scheduler.initNoiseSigma).toBeCloseTo(sigma, 4)
   let now = Float32Array.from(latents)
-  steps.forEach(({ seen, output, prev, x0 }: any, i: number) => {
+  steps.forEach(({ seen, output, noisy, prev, x0 }: any, i: number) => {
     expectClose(scheduler.scaleModelInput(now, i), seen)
+    expectClose(scheduler.addNoise(now, Float32Array.from(output), i), noisy)
     const step = scheduler.step(Float32Array.from(output), i, now)
     expectClose(step.prev, prev)
     if (x0)
       expectClose(step.x0, x0)
     now = Float32Array.from(prev)
   })
+  expect(scheduler.addNoise(now, now.map(() => 1), steps.length)).toEqual(now) // after the last step there is none
 })
 
 test('without a scheduler the share of the noise is subtracted', () => {

@@ -1,12 +1,12 @@
 import { createHash } from 'node:crypto'
 import { beforeEach, expect, test, vi } from 'vitest'
-import { readFiles, readJson } from '../../slides/engine/store'
+import { readFile, readFiles, readJson } from '../../slides/engine/store'
 
 const HOST = 'https://host.example'
 const bytesOf = (text: string) => new TextEncoder().encode(text)
 const wanted = (text: string) => ({ url: `${HOST}/model/${text}.onnx`, bytes: bytesOf(text).length, sha256: createHash('sha256').update(text).digest('hex') })
-const read = async (texts: string[], onProgress = vi.fn(), deck = 'en') =>
-  (await readFiles(`${HOST}/${deck}/model/`, texts.map(wanted), onProgress)).map(data => new TextDecoder().decode(data))
+const read = async (texts: string[], onProgress = vi.fn(), deck = 'en', later: string[] = []) =>
+  (await readFiles(`${HOST}/${deck}/model/`, texts.map(wanted), later.map(wanted), onProgress)).map(data => new TextDecoder().decode(data))
 
 let files: Record<string, string>
 let kept: Map<string, Response>
@@ -57,6 +57,18 @@ test('decks of one host share what is the same and leave each other the rest', a
   await read(['one', 'newer'], undefined, 'en') // now nobody wants three
   expect(hashes()).toEqual([wanted('one').sha256, wanted('newer').sha256])
   expect(fetched).toHaveBeenCalledTimes(3)
+})
+
+test('what is wanted later comes when it is asked for, and stays', async () => {
+  await read(['one'], undefined, 'en', ['three'])
+  expect(hashes()).toEqual([wanted('one').sha256])
+  for (const _ of [1, 2]) {
+    expect(new TextDecoder().decode(await readFile(wanted('three')))).toBe('three')
+    await read(['one'], undefined, 'en', ['three'])
+  }
+  expect(fetched).toHaveBeenCalledTimes(2)
+  await read(['one'])
+  expect(hashes()).toEqual([wanted('one').sha256])
 })
 
 test('a damaged list of what a deck wants is no list', async () => {
