@@ -26,6 +26,7 @@ def test_a_second_visit_needs_no_network():
         page = deck.page
         page.goto(f"{deck.address}#/lab?prompt=a+red+boat&steps=2")
         page.wait_for_selector(".lab .save", timeout=120_000)
+        begin_with_a_picture(page)
         page.goto(f"{deck.address}#/2")
         deck.settle(2, 0)
         page.wait_for_function(SHOWN)
@@ -41,6 +42,15 @@ def test_a_second_visit_needs_no_network():
         page.goto("about:blank")
         page.goto(f"{deck.address}#/lab?prompt=a+blue+boat&steps=2")
         page.wait_for_selector(".lab .save", timeout=120_000)
+        begin_with_a_picture(page)
+
+
+def begin_with_a_picture(page):
+    page.get_by_role("button", name="From a picture").click()
+    page.locator(".lab .easel canvas").first.click()
+    page.press(".lab textarea", "Enter")
+    page.wait_for_selector(".lab .save", timeout=120_000)
+    assert "1 of 2 steps" in page.inner_text(".lab .begins")
 
 
 def test_code_that_has_run_once_runs_without_a_network():
