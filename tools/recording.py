@@ -23,13 +23,10 @@ PROMPT = "watercolor of a lighthouse by the sea at night"
 PLUS = "noise = noise_uncond +"  # of guidance: it will be a minus, away from the words
 MOUNTAINS = "oil painting of mountains, sunset"
 STROKES = [  # colour, width, and where the pointer goes, in pixels of the canvas
-    ("sky blue", "thick", [[(0, 20), (256, 20), (256, 55), (0, 55), (0, 90), (256, 90), (256, 125), (0, 125)]]),
+    ("sky blue", "thick", [[(256 * ((i + 1) // 2 % 2), 20 + 36 * (i // 2)) for i in range(10)]]),
     ("yellow", "thick", [[(190, 60)]]),
-    (
-        "grey",
-        "thick",
-        [[(30, 190), (80, 100), (130, 190), (30, 190)], [(120, 200), (180, 130), (240, 200), (120, 200)]],
-    ),
+    ("grey", "thick", [[(30, 190), (80, 100), (130, 190), (80, 145)]]),
+    ("grey", "thick", [[(120, 200), (180, 130), (240, 200), (180, 170)]]),
     ("white", "medium", [[(66, 112), (80, 86), (94, 112)]]),
     ("green", "thick", [[(0, 215), (256, 215), (256, 245), (0, 245)]]),
 ]
