@@ -219,6 +219,7 @@ def write(path, module, function, inputs, outputs, free):
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=DeprecationWarning)
         warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)
+        warnings.filterwarnings("ignore", message="Constant folding")  # it pads by a slice that it leaves as it is
         torch.onnx.export(
             Graph(module, function),
             tuple(inputs.values()),
