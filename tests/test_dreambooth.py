@@ -130,7 +130,7 @@ def test_from_the_command_line(run, tmp_path, tiny, monkeypatch):
     words = ["--lora", "snowman.safetensors", "--seed", "3", "--steps", "2", "--model", "{tiny}"]
     assert run("generate", THING, "-o", "a.png", *words)[0] == 0
     lora = sdscope.LoRA(tiny, tmp_path / "snowman.safetensors")
-    assert Image.open(tmp_path / "a.png") == tiny(THING, seed=3, num_inference_steps=2)
+    assert Image.open(tmp_path / "a.png").convert("RGB") == tiny(THING, seed=3, num_inference_steps=2)
     lora.remove()
 
 

@@ -80,9 +80,9 @@ def album(
 @plot
 def captioned(rows: Sequence[Sequence[Image.Image]], captions: Sequence[str], left: Sequence[str] = ()) -> Board:
     """Rows of square pictures, left of each row its name; below each column its prompt, on as many lines as it takes"""
-    margin, gap, line = (100 if left else 0), 10, 18
+    margin, gap, line = (116 if left else 0), 10, 18
     cell = (WIDTH - margin - gap * (len(captions) - 1)) / len(captions)
-    texts = [textwrap.wrap(caption, int(cell / 6.8)) for caption in captions]
+    texts = [textwrap.wrap(caption, int(cell / 7.8)) for caption in captions]
     foot = len(rows) * (cell + gap)
     board = Board(WIDTH, foot + line * max(map(len, texts)) + 2)
     for j, row in enumerate(rows):
