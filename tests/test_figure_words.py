@@ -89,6 +89,7 @@ def test_every_letter_is_in_a_font(entries):
 )
 def test_what_is_said(text, figure, prompt, said):
     assert words.translate([Text(text=text)], figure, prompt) == {text: said}
+    assert words.translate([Text(text=text, family="DejaVu Sans Mono")], figure, prompt) == {text: text}
 
 
 @pytest.fixture

@@ -50,8 +50,9 @@ def japanese(english: str, figure: str) -> str | None:
 
 def translate(texts: list[Text], figure: str, prompt: str) -> dict[str, str | None]:
     """{English: Japanese} of a figure; what belongs to its prompt, code and numbers say the same in both."""
+    code = {text.get_text() for text in texts if "Mono" in " ".join(text.get_fontfamily())}
     english = {text.get_text() for text in texts}
-    return {text: text if stays(text, prompt) else say(text, figure, prompt) for text in english}
+    return {text: text if text in code or stays(text, prompt) else say(text, figure, prompt) for text in english}
 
 
 def stays(text: str, prompt: str) -> bool:
@@ -81,7 +82,7 @@ def in_japanese(texts: list[Text], said: dict[str, str | None]) -> Iterator[bool
     ]
     for text in changed:
         if text.get_fontweight() == "bold":  # the font has no such letters: they are drawn thicker
-            stroke = withStroke(linewidth=BOLD * text.get_fontsize(), foreground=text.get_color())
+            stroke = withStroke(linewidth=BOLD * float(text.get_fontsize()), foreground=text.get_color())
             text.set(fontweight="normal", path_effects=[stroke])
         text.set(text=said[text.get_text()], fontfamily=[*text.get_fontfamily(), FONT])
     try:
