@@ -71,15 +71,8 @@ def say(text: str, figure: str, prompt: str) -> str | None:
 def in_japanese(texts: list[Text], said: dict[str, str | None]) -> Iterator[bool]:
     """They are in Japanese as long as it lasts; -> is anything otherwise? Letters of both keep a font of their own."""
     changed = [text for text in texts if said[text.get_text()] not in (text.get_text(), None)]
-    before = [
-        dict(
-            text=text.get_text(),
-            fontfamily=text.get_fontfamily(),
-            fontweight=text.get_fontweight(),
-            path_effects=text.get_path_effects(),
-        )
-        for text in changed
-    ]
+    look = ("text", "fontfamily", "fontweight", "path_effects")
+    before = [{what: getattr(text, f"get_{what}")() for what in look} for text in changed]
     for text in changed:
         if text.get_fontweight() == "bold":  # the font has no such letters: they are drawn thicker
             stroke = withStroke(linewidth=BOLD * float(text.get_fontsize()), foreground=text.get_color())
