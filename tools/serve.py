@@ -108,6 +108,7 @@ def serving(folder, prefix="/", headers=ISOLATION, live=None):
         yield f"http://localhost:{server.server_port}{prefix}"
     finally:
         server.shutdown()
+        server.server_close()
 
 
 def open_live():
