@@ -143,7 +143,8 @@ audit:
 	@$(fits)
 	@'$(PYTHON)' -m venv --clear .build/audit
 	@.build/audit/bin/pip install --disable-pip-version-check --quiet pip-audit==2.10.1
-	@.build/audit/bin/pip-audit --requirement requirements.txt
+	@.build/audit/bin/pip-audit --disable-pip --requirement requirements.lock
+	@.build/audit/bin/pip-audit --disable-pip --no-deps --requirement requirements.txt  # for torch, which the lock leaves out
 	@PATH="$(CURDIR)/.venv/bin:$$PATH" npm audit --audit-level=high
 
 # For every machine and every Python. Without torch, of which each machine takes a build of its own.
