@@ -151,12 +151,12 @@ audit:
 lock:
 	$(call say,The hashes of what is installed)
 	@$(fits)
-	@'$(PYTHON)' -m venv --clear .build/lock
-	@.build/lock/bin/pip install --disable-pip-version-check --quiet uv==0.13.9
-	@echo torch > .build/lock/excludes.txt
+	@'$(PYTHON)' -m venv --clear .build/hashes
+	@.build/hashes/bin/pip install --disable-pip-version-check --quiet uv==0.13.9
+	@echo torch > .build/hashes/excludes.txt
 	@for name in requirements tools/node; do \
-	  .build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
-	    --custom-compile-command 'make lock' --excludes .build/lock/excludes.txt $$name.txt --output-file $$name.lock; done
+	  .build/hashes/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
+	    --custom-compile-command 'make lock' --excludes .build/hashes/excludes.txt $$name.txt --output-file $$name.lock; done
 
 address: $(INSTALLED)
 	@.venv/bin/python tools/address.py "$${REPO-}" "$${VERSION-}"
