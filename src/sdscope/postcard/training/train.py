@@ -61,7 +61,7 @@ LENGTHS = {
     "large-vae": Length(4_000, 16, 1e-3, 5),
     "large-decoder": Length(4_000, 16, 1e-3, 5),
     "large": Length(8_000, 128, 1e-3, 10),
-    **dict.fromkeys(VARIANTS, Length(1_500, 32, 1e-3, 3)),
+    **dict.fromkeys(VARIANTS, Length(1_500, 32, 3e-3, 3)),
     "judge": Length(5_000, 256, 1e-3, 2.5),
     "depth-judge": Length(1_500, 64, 1e-3, 1),
 }
