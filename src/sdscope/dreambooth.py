@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from . import files
 from .inputs import as_generators, as_lists, require, whole
 from .loading.adapters import base_of
+from .loading.devices import fast_in_bfloat16
 from .lora import LoRA
 from .pipeline import StableDiffusion
 from .preprocess import as_rgb, as_tensor
@@ -87,12 +88,11 @@ def latents_of(pipe, pictures):
 def before(pipe, prompts, seed, progress):
     """What the model paints for these prompts now: latents, and the prompts' embeddings, KEPT times each"""
     latents, words = [], []
-    for i, prompt in (
-        progress(enumerate(prompts), len(prompts), "painting as before") if progress else enumerate(prompts)
-    ):
+    for i, prompt in progress(enumerate(prompts), len(prompts), "painting as before"):
         prompt_embeds = pipe.encode_prompt([prompt] * KEPT, [""] * KEPT, True)
         noise = pipe.get_latents(KEPT, pipe.size, pipe.size, seed + i * KEPT)
-        latents.append(pipe.denoise(noise, prompt_embeds, guidance_scale=MILD))
+        with torch.autocast(noise.device.type, torch.bfloat16, enabled=fast_in_bfloat16()):
+            latents.append(pipe.denoise(noise, prompt_embeds, guidance_scale=MILD).float())
         words.append(prompt_embeds.chunk(2)[1])
     return torch.cat(latents), torch.cat(words)
 
@@ -145,7 +145,9 @@ def loss(pipe: StableDiffusion, x0: Tensor, prompt_embeds: Tensor,
     noisy = pipe.scheduler.add_noise(x0, noise, timesteps)
     epsilon = pipe.scheduler.config.prediction_type == "epsilon"
     target = noise if epsilon else pipe.scheduler.get_velocity(x0, noise, timesteps)
-    return F.mse_loss(pipe.unet(noisy, timesteps.to(x0.device), prompt_embeds), target)
+    with torch.autocast(x0.device.type, torch.bfloat16, enabled=fast_in_bfloat16()):
+        answer = pipe.unet(noisy, timesteps.to(x0.device), prompt_embeds)
+    return F.mse_loss(answer.float(), target)
     # endregion loss
 
 # fmt: on

@@ -43,6 +43,11 @@ def suits_float16(device):
     return device.type != "cuda" or "GTX 16" not in torch.cuda.get_device_name(device)
 
 
+def fast_in_bfloat16():
+    """So are GPUs, and CPUs with AMX or AVX-512's bfloat16."""
+    return torch.cuda.is_available() or torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+
+
 def warn_if_slow(unet, asked, device):
     """A model of hundreds of millions of parameters that ends up on the CPU unasked is worth a word."""
     parameters = sum(p.numel() for p in unet.parameters())

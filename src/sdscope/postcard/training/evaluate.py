@@ -14,6 +14,7 @@ import torch
 from ... import files
 from ...errors import SdscopeError
 from ...loading.checkpoint import find_model
+from ...loading.devices import fast_in_bfloat16
 from ...loading.weights import weights_sha256
 from ...pipeline import StableDiffusion
 from ...pixels import psnr, to_bytes, to_tensor
@@ -23,7 +24,6 @@ from ..world.paint import paint
 from ..world.scene import STYLES, Scene
 from .data import held_out_scenes
 from .judge import Judge, trained_judge, verdict
-from .run import fast_in_bfloat16
 from .sheets import PROMPTS
 
 GUIDANCE = (1.0, 3.0, 5.0, 7.5)

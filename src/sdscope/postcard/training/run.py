@@ -23,6 +23,7 @@ from torch import nn
 
 from ... import files
 from ...errors import SdscopeError, first_line
+from ...loading.devices import fast_in_bfloat16
 from .muon import Muon
 
 SAVE_EVERY = 120  # seconds
@@ -204,11 +205,6 @@ def accelerator():
     if torch.cuda.is_available():
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.benchmark = True
     return Accelerator(mixed_precision="bf16" if fast_in_bfloat16() else "no")
-
-
-def fast_in_bfloat16():
-    """So are GPUs, and CPUs with AMX or AVX-512's bfloat16."""
-    return torch.cuda.is_available() or torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
 
 
 @contextmanager
