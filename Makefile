@@ -80,11 +80,13 @@ test: lint $(BUILT)
 	@.venv/bin/python tools/browser.py
 	$(call say,The notebooks once more: the same figures and numbers?)
 	@.venv/bin/python -m pytest --nbmake -n logical notebooks
-	$(call say,The package and the deck)
-	@.venv/bin/python -m pytest
+	$(call say,The package)
+	@.venv/bin/python -m pytest -n logical tests --ignore=tests/browser
+	$(call say,The deck in a browser)
+	@.venv/bin/python -m pytest tests/browser
 
 quick: lint
-	@.venv/bin/python -m pytest tests --ignore=tests/browser
+	@.venv/bin/python -m pytest -n logical tests --ignore=tests/browser
 
 lint: $(INSTALLED)
 	@.venv/bin/ruff check --quiet
