@@ -10,6 +10,7 @@ Only a LoRA is trained, as in diffusers' examples/dreambooth/train_dreambooth_lo
 """
 
 from collections.abc import Callable, Iterable
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -17,6 +18,7 @@ import torch.nn.functional as F
 from PIL import Image, ImageOps
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from . import files
 from .inputs import as_generators, as_lists, require, whole
@@ -64,16 +66,10 @@ def learn(
     require(len(texts) == len(pictures), f"{len(pictures)} pictures need as many captions, or one for all")
     own = latents_of(pipe, pictures), pipe.encode_prompt(texts, [], False)
     known = before(pipe, class_prompts, seed, progress) if class_prompts else None
-    with files.writing(path) as part:
-        save_file(tensors(fresh(pipe.unet, seed)), part)
-        lora = LoRA(pipe, part)
-        try:
-            train(pipe, lora, own, known, steps, seed, progress)
-        finally:
-            lora.remove()
-        names = {layer: name for name, layer in pipe.unet.named_modules()}
-        pairs = {names[layer]: [x.half() for x in pair] for layer, (*pair, _) in lora.layers.items()}
-        save_file(tensors(pairs), part, {"base": base_of(pipe)})
+    with files.writing(path) as part, changing(pipe, fresh(pipe.unet, seed)) as pairs:
+        train(pipe, pairs, own, known, steps, seed, progress)
+        made = {name: (x.lora_A.half(), x.lora_B.half()) for name, x in pairs.items()}
+        save_file(tensors(made), part, {"base": base_of(pipe)})
     return LoRA(pipe, path)
 
 
@@ -109,9 +105,36 @@ def fresh(unet, seed, rank=RANK):
     return made
 
 
-def train(pipe, lora, own, known, steps, seed, progress):
+class LowRank(nn.Module):
+    """A LoRA as a part of its layer, W + B A in place of W: to learn in, half as slow as one beside it"""
+
+    def __init__(self, down, up):
+        super().__init__()
+        self.lora_A, self.lora_B = nn.Parameter(down), nn.Parameter(up)
+
+    def forward(self, weight):
+        return weight + (self.lora_B.flatten(1) @ self.lora_A.flatten(1)).view_as(weight)
+
+
+@contextmanager
+def changing(pipe, pairs):
+    """{layer's name: (down, up)} -> {layer's name: LowRank}, in their layers; at the end all is as it was"""
+    layers = {name: pipe.unet.get_submodule(name) for name in pairs}
+    added = {name: LowRank(*(x.to(layers[name].weight) for x in pair)) for name, pair in pairs.items()}
+    pipe.unet.requires_grad_(False)
+    for name, layer in layers.items():
+        parametrize.register_parametrization(layer, "weight", added[name])
+    try:
+        yield added
+    finally:
+        for layer in layers.values():
+            parametrize.remove_parametrizations(layer, "weight", leave_parametrized=False)
+        pipe.unet.requires_grad_(not getattr(pipe, "loras", []))
+
+
+def train(pipe, pairs, own, known, steps, seed, progress):
     """own, known: latents (N, 4, h, w) and the embeddings of their prompts, (N, 77, D), of the thing and of before"""
-    parameters = [x for down, up, _ in lora.layers.values() for x in (down, up)]
+    parameters = [x for pair in pairs.values() for x in pair.parameters()]
     optimizer = torch.optim.AdamW(parameters, RATE, weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, steps)
     generator = torch.Generator().manual_seed(seed)

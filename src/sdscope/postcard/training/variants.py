@@ -27,7 +27,7 @@ from torch.nn.utils import parametrize
 
 from ... import files
 from ...depth_to_image import DepthToImage
-from ...dreambooth import fresh
+from ...dreambooth import LowRank, fresh
 from ...inpaint import Inpaint
 from ...loading.weights import weights_sha256
 from ...pixels import to_tensor
@@ -122,17 +122,6 @@ VARIANTS = {
 
 
 # ---------------------------------------------------------------------------- what is trained
-
-
-class LowRank(nn.Module):
-    """A LoRA as a part of its layer: W + B A in place of W"""
-
-    def __init__(self, down, up):
-        super().__init__()
-        self.lora_A, self.lora_B = nn.Parameter(down), nn.Parameter(up)
-
-    def forward(self, weight):
-        return weight + (self.lora_B.flatten(1) @ self.lora_A.flatten(1)).view_as(weight)
 
 
 def trainable(unet, variant: Variant):
