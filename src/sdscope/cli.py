@@ -108,7 +108,7 @@ def dreambooth(
     class_prompt: Annotated[
         list[str] | None, Option(help="What is to be painted as before; may be given several times.")
     ] = None,
-    steps: Annotated[int, Option(help="How long to learn.")] = 300,
+    steps: Annotated[int, Option(help="How long to learn.")] = 120,
     seed: Annotated[int, Option(help="Same seed, same LoRA.")] = 0,
     model: Annotated[str, Option(help="A short name, a folder, or a hub id.")] = "postcard",
     offline: Annotated[bool, Option("--offline", help="Never use the network.")] = False,

@@ -31,8 +31,8 @@ from .preprocess import as_rgb, as_tensor
 PUBLISHED = Path(__file__).parent / "postcard/adapters"  # Postcard with a snowman; the notebook 12_dreambooth made them
 RANK = 8
 LAYERS = ("to_q", "to_k", "to_v", "to_out.0", "net.0.proj", "net.2", "conv1", "conv2")
-BATCH, RATE = 5, 4e-3
-KEPT, MILD = 8, 3.0  # pictures that the model paints of each class prompt before it learns, and their guidance
+BATCH, RATE = 5, 5e-3
+KEPT, MILD = 4, 3.0  # pictures that the model paints of each class prompt before it learns, and their guidance
 
 
 def learn(
@@ -41,7 +41,7 @@ def learn(
     captions: str | list[str],
     path: str | Path,
     class_prompts: list[str] | None = None,
-    steps: int = 300,
+    steps: int = 120,
     seed: int = 0,
     progress: Callable[[Iterable, int, str], Iterable] = lambda items, total, text: items,
 ) -> LoRA:
