@@ -60,7 +60,8 @@ class Handler(SimpleHTTPRequestHandler):
     def end_headers(self):
         for name, value in self.headers_sent.items():
             self.send_header(name, value)
-        if self.command == "GET" and self.server.live and self.is_deck():
+        asked = hasattr(self, "headers")  # there are none where they were too long or too many
+        if asked and self.command == "GET" and self.server.live and self.is_deck():
             for cookie in self.server.live.cookies(self):
                 self.send_header("Set-Cookie", cookie)
         super().end_headers()
