@@ -34,7 +34,7 @@ OWN = {  # so that not every picture is of the ship
     "05_scheduler": "oil painting of a house in the snow, night",
     "06_unet": "oil painting of a lighthouse by the sea, sunset",
     "07_vae": "oil painting of a tree in the snow, sunrise",
-    "11_inpaint_depth_upscale": "a castle in the mountains, sunset, oil painting",
+    "11_inpaint_depth_upscale": "a house in the snow, day, oil painting",
     "12_dreambooth": "painting depicting the sea, sunset, a zwx snowman",
     "13_since": "a windmill in a green field, sunrise, oil painting",
 }
