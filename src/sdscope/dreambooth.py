@@ -51,7 +51,8 @@ def learn(
     pictures       PIL images of the thing; their middle is cut out as a square
     captions       what each of them shows, or all, with a rare word for the thing: "a zwx snowman in the snow". With
                    one for each, what is said of the place, the time or the style is not taken for a part of the thing
-    class_prompts  what is to be painted as before; none: no prior preservation
+    class_prompts  what is to be painted as before; none: no prior preservation. The empty one should be among them, as
+                   guidance compares with it
     progress       progress(iterable, total, text) shows how far it is
 
     What is wrong with an input is an SdscopeError, before any work.
