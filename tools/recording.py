@@ -23,7 +23,7 @@ PROMPT = "watercolor of a lighthouse by the sea at night"
 PLUS = "noise = noise_uncond +"  # of guidance: it will be a minus, away from the words
 MOUNTAINS = "oil painting of mountains, sunset"
 STROKES = [  # colour, width, and where the pointer goes, in pixels of the canvas
-    ("sky blue", "thick", [[(256 * ((i + 1) // 2 % 2), 20 + 36 * (i // 2)) for i in range(10)]]),
+    ("sky blue", "thick", [[(256 * ((i + 1) // 2 % 2), 20 + 36 * (i // 2)) for i in range(11)]]),
     ("yellow", "thick", [[(190, 60)]]),
     ("grey", "thick", [[(30, 190), (80, 100), (130, 190), (80, 145)]]),
     ("grey", "thick", [[(120, 200), (180, 130), (240, 200), (180, 170)]]),
