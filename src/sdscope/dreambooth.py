@@ -28,7 +28,7 @@ from .lora import LoRA
 from .pipeline import StableDiffusion
 from .preprocess import as_rgb, as_tensor
 
-PUBLISHED = Path(__file__).parent / "postcard/adapters"  # Postcard with a snowman; the notebook 12_dreambooth made them
+PUBLISHED = Path(__file__).parent / "postcard/adapters"  # Postcard with a snowman, as 12_dreambooth learns it
 RANK = 8
 LAYERS = ("to_q", "to_k", "to_v", "to_out.0", "net.0.proj", "net.2", "conv1", "conv2")
 BATCH, RATE = 5, 5e-3
