@@ -123,7 +123,7 @@ def test_a_picture_to_begin_with_and_a_part_to_repaint(lab, postcard):
         page.keyboard.press(key)
     assert page.inner_text(".lab .easel [aria-live]") == "Brush up, 128 across, 80 down"
     drawn = shown(page, SHEET)
-    assert drawn[[40, 40, 80, 80], [100, 230, 160, 100], 0].tolist() == [47, 255, 47, 255]
+    assert (drawn[[40, 40, 80, 80], [100, 230, 160, 100], 0] < 100).tolist() == [True, False, True, False]
     page.keyboard.press("Control+z")
     assert shown(page, SHEET)[80, 160, 0] == 255
     assert lab.nav("currentSlideNo") == no
