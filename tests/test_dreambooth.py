@@ -25,7 +25,7 @@ def wrong(pipe, pictures, captions):
     """The mean loss of a pipe on pictures, at the same times and with the same noise every time"""
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
-        x0, words = draw(latents_of(pipe, pictures), pipe.encode(captions), generator)
+        x0, words = draw((latents_of(pipe, pictures), pipe.encode(captions)), generator)
         return np.mean([loss(pipe, x0, words, generator).item() for _ in range(8)])
 
 

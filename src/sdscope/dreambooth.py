@@ -141,9 +141,9 @@ def train(pipe, pairs, own, known, steps, seed, progress):
     generator = torch.Generator().manual_seed(seed)
     for _ in progress(range(steps), steps, "learning"):
         # region step
-        error = loss(pipe, *draw(*own, generator), generator)
+        error = loss(pipe, *draw(own, generator), generator)
         if known:  # what it could paint before: prior preservation
-            error = error + loss(pipe, *draw(*known, generator), generator)
+            error = error + loss(pipe, *draw(known, generator), generator)
         error.backward()
         # endregion step
         optimizer.step()
@@ -151,8 +151,9 @@ def train(pipe, pairs, own, known, steps, seed, progress):
         optimizer.zero_grad()
 
 
-def draw(latents, words, generator):
-    """BATCH of them, or all"""
+def draw(known, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """BATCH latents with the embeddings of their prompts, or all"""
+    latents, words = known
     chosen = torch.randperm(len(latents), generator=generator)[:BATCH]
     return latents[chosen], words[chosen]
 
