@@ -92,7 +92,7 @@ def sha256(data: bytes) -> str:
 
 def paths(entries: dict) -> dict[str, str]:
     """{path of a file below public/: its sha256}; a figure with words has two."""
-    english = {f"figures/{name}": entry["sha256"] for name, entry in entries.items()}
+    english = {f"figures/{name}": entry.get("sha256") for name, entry in entries.items()}
     return english | {f"ja/figures/{name}": e["sha256_ja"] for name, e in entries.items() if "sha256_ja" in e}
 
 
