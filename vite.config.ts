@@ -63,6 +63,20 @@ const python: Plugin = {
   },
 }
 
+// Of what is told about a figure the page takes neither hashes, of which nothing can be compressed, nor the other language.
+const manifest: Plugin = {
+  name: 'manifest',
+  enforce: 'pre',
+  transform(code, id) {
+    if (!id.split('?')[0].endsWith('public/manifest.json')) return
+    const told = JSON.parse(code)
+    for (const figure of Object.values(told.figures) as Record<string, unknown>[]) {
+      figure.sha256_ja &&= 'there'
+      for (const name of ['sha256', 'model_sha256', 'untranslated', language === 'ja' ? 'alt' : 'alt_ja']) delete figure[name]
+    }
+    return JSON.stringify(told)
+  },
+}
 const licences = makeLicences()
 
 const RUNTIMES = { wasm: runtime('ort-wasm-simd-threaded'), webgpu: runtime('ort-wasm-simd-threaded.asyncify') }
@@ -192,7 +206,7 @@ export default defineConfig({
     __ORT__: JSON.stringify(RUNTIMES),
     __PYODIDE__: JSON.stringify(pyodide),
   },
-  plugins: [unbroken, pieces, securityPolicy, languages, toRead, python, serviceWorker, editing, licences.page(), sharing],
+  plugins: [manifest, unbroken, pieces, securityPolicy, languages, toRead, python, serviceWorker, editing, licences.page(), sharing],
   // **「…」**です is bold: Markdown by itself wants a space before です.
   slidev: { markdown: { markdownSetup: (md) => { md.use(cjkFriendly) } } },
   server: { headers: isolation },

@@ -18,7 +18,7 @@ def test_little_comes_before_the_first_slide_and_pictures_when_they_are_near(lan
         _, before, after = first_load(ROOT / "dist", deck)
         # a picture of the next slide may come early; it keeps nobody waiting
         waited = {path: size for path, size in before.items() if not re.match("(ja/)?figures/(?!cover)", path)}
-        assert f"{FOLDER[language]}index.html" in waited and sum(waited.values()) < 615e3
+        assert f"{FOLDER[language]}index.html" in waited and sum(waited.values()) < 600e3
         pictures = [path for path in after if re.match("(ja/)?figures/", path)]
         assert (
             sum(path.startswith(f"{FOLDER[language]}assets/md-") for path in after) > 40
