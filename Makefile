@@ -83,7 +83,7 @@ test: lint $(BUILT)
 	$(call say,The package)
 	@.venv/bin/python -m pytest -n logical tests --ignore=tests/browser
 	$(call say,The deck in a browser)
-	@.venv/bin/python -m pytest tests/browser
+	@.venv/bin/python -m pytest -n logical --dist loadgroup tests/browser
 
 quick: lint
 	@.venv/bin/python -m pytest -n logical tests --ignore=tests/browser

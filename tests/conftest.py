@@ -211,6 +211,14 @@ def walked_ja():
     return walk_japanese()
 
 
+def pytest_collection_modifyitems(items):
+    """One worker goes through the deck for all that look at it, and opens one browser for the tests of one file"""
+    for item in items:
+        if item.path.parent.name == "browser":
+            looks = {"walked", "walked_ja", "both", "printed"} & set(item.fixturenames)
+            item.add_marker(pytest.mark.xdist_group("walk" if looks else item.path.stem))
+
+
 def pytest_terminal_summary(terminalreporter):
     if fuzzed:
         painted = fuzzed.count(None)

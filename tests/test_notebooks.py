@@ -229,7 +229,7 @@ def test_the_manifest_is_what_the_notebooks_save_and_what_is_there():
         if path.suffix != ".json":
             assert (entry["width"], entry["height"]) == Image.open(path).size
             assert entry["width"] <= 884 * SCALE or "rows" in entry  # a sheet: a slide shows one picture of it
-        assert path.stat().st_size < 420_000, f"{name} has {path.stat().st_size} bytes"
+        assert path.stat().st_size < 400_000, f"{name} has {path.stat().st_size} bytes"
         assert entry["alt"] and entry["model"]
 
 

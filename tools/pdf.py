@@ -8,6 +8,7 @@ import argparse
 import io
 from pathlib import Path
 
+import pikepdf
 from PIL import Image
 from pypdf import PdfWriter
 
@@ -33,13 +34,13 @@ OUTPUT = {"en": Path(".build/slides.pdf"), "ja": Path(".build/slides.ja.pdf")}
 
 
 def as_jpeg(route):
-    """A picture that is lossy already goes onto the page as a JPEG, which a PDF holds as it is; of any other kind
-    Chromium writes every pixel."""
+    """A picture that is lossy already, its colours halved, goes onto the page as a JPEG of the same kind, which a PDF
+    holds as it is; of any other kind Chromium writes every pixel."""
     answer = route.fetch()
     if answer.body()[12:16] != b"VP8 ":
         return route.fulfill(response=answer)
     file = io.BytesIO()
-    Image.open(io.BytesIO(answer.body())).save(file, "JPEG", quality=88, subsampling=0)
+    Image.open(io.BytesIO(answer.body())).save(file, "JPEG", quality=88)
     return route.fulfill(body=file.getvalue(), content_type="image/jpeg")
 
 
@@ -59,7 +60,8 @@ def export(dist, output, language="en", notes=False):
             print(f"\rslide {no}", end="", flush=True)
         title = deck.page.evaluate("document.title")
     pages.add_metadata({"/Title": title})
-    pages.compress_identical_objects()  # each page came with the fonts
+    for _ in range(3):  # each page came with the fonts; what holds equal parts is equal only when they are one
+        pages.compress_identical_objects()
     return written(pages, output)
 
 
@@ -76,9 +78,11 @@ def printed(page, **options):
 
 
 def written(pages, output):
-    """All of it or nothing; -> its pages, bytes"""
-    with files.writing(output, parents=True) as part:
-        pages.write(part)
+    """All of it or nothing, packed as pypdf cannot; -> its pages, bytes"""
+    whole = io.BytesIO()
+    pages.write(whole)
+    with files.writing(output, parents=True) as part, pikepdf.open(whole) as pdf:
+        pdf.save(part, object_stream_mode=pikepdf.ObjectStreamMode.generate, recompress_flate=True)
     return len(pages.pages), output.stat().st_size
 
 
