@@ -56,15 +56,16 @@ def album(
     notes: Sequence[str],
     off: Sequence[float] | None = None,
     columns: int = 5,
+    width: float = WIDTH,
 ) -> Board:
     """Pictures in rows, each with its title and a note below; off: how far each is from the first, drawn as a bar."""
     gap = 16
-    cell = (WIDTH - gap * (columns - 1)) / columns
+    cell = (width - gap * (columns - 1)) / columns
     high = cell * images[0].height / images[0].width
     bar, pitch = (20 if off else 0), high + (76 if off else 56)
-    board = Board(WIDTH, -(-len(images) // columns) * pitch - 10)
-    axes = board.axes(0, 0, WIDTH, board.height, frame=False)
-    axes.set(xlim=(0, WIDTH), ylim=(board.height, 0))
+    board = Board(width, -(-len(images) // columns) * pitch - 10)
+    axes = board.axes(0, 0, width, board.height, frame=False)
+    axes.set(xlim=(0, width), ylim=(board.height, 0))
     for i, (image, title, note) in enumerate(zip(images, titles, notes)):
         x, y = i % columns * (cell + gap), i // columns * pitch
         board.picture(x, y, cell, high, image)
