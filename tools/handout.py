@@ -12,6 +12,7 @@ from pypdf import PdfReader, PdfWriter
 from deck import open_deck
 from pdf import as_jpeg, written
 from sdscope import files
+from sdscope.errors import in_one_line
 
 # Pictures are fetched when they are near, and paper has no near.
 ALL_THERE = """async () => {
@@ -52,4 +53,5 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    with in_one_line("tools/handout.py"):
+        main()

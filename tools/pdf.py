@@ -14,6 +14,7 @@ from pypdf import PdfWriter
 
 from deck import HEIGHT, WIDTH, open_deck
 from sdscope import files
+from sdscope.errors import in_one_line
 
 # Chromium prints what is on the screen, at its size; the deck's own navigation, and what can be pressed, stay away.
 PAGE = f"""@page {{ size: {WIDTH}px {HEIGHT}px; margin: 0 }}
@@ -100,4 +101,5 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    with in_one_line("tools/pdf.py"):
+        main()

@@ -9,6 +9,7 @@ from pathlib import Path
 from reading import deck, notebooks
 from reading.page import Parts, page, styles
 from sdscope import files
+from sdscope.errors import in_one_line
 from sources import ENTRY
 
 
@@ -36,4 +37,5 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    with in_one_line("tools/read.py"):
+        main()

@@ -2,7 +2,7 @@
 
 import type { InferenceSession, Tensor as OrtTensor } from 'onnxruntime-web'
 import type { Device, Loaded, ModelInfo, Network, Tensor, Tokens } from './types'
-import { readFile, readFiles, readJson } from './store'
+import { readFile, readFiles, readInfo } from './store'
 import { makeTokenizer } from './tokenizer'
 
 type Ort = typeof import('onnxruntime-web')
@@ -33,7 +33,7 @@ export interface Options {
 
 /** EngineError, or whatever the runtime throws. */
 export async function openModel({ base, device, onProgress }: Options): Promise<Model> {
-  const info: ModelInfo = await readJson(`${base}model.json`)
+  const info = await readInfo(`${base}model.json`)
   if (device !== 'wasm' && (device || await hasGpu())) {
     try {
       return await openOn('webgpu', info, base, onProgress, device === 'webgpu')

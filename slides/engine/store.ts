@@ -1,5 +1,6 @@
 // The files of the model and the runtime: downloaded once, checked by hash, kept in the browser for the next visit.
 
+import type { ModelInfo } from './types'
 import { EngineError } from './types'
 
 interface Wanted {
@@ -15,27 +16,35 @@ const keyOf = (name: string) => `${self.origin}/${CACHE}/${name}` // by content:
 const openCache = () => (globalThis.caches ? caches.open(CACHE).catch(() => null) : null)
 
 /**
- * A small JSON file, always asked for anew; without network the one of the last visit.
- * EngineError: no-network, missing-file, corrupt-file.
+ * model.json, always asked for anew; without network, or where that breaks off, the one of the last visit.
+ * EngineError: no-network, broke-off, missing-file, corrupt-file.
  */
-export async function readJson(url: string): Promise<any> {
+export async function readInfo(url: string): Promise<ModelInfo> {
   const cache = await openCache()
   const key = keyOf(`json?${url}`)
-  const answer = await ask(url, 'no-cache').catch(async (error) => {
-    const kept = error.code === 'no-network' && await cache?.match(key)
+  const text = await readText(url).catch(async (error) => {
+    const kept = ['no-network', 'broke-off'].includes(error.code) && await cache?.match(key)
     if (!kept)
       throw error
-    return kept
+    return kept.text()
   })
-  const text = await answer.text()
   try {
-    const value = JSON.parse(text)
+    const info = JSON.parse(text)
+    if (!info.files)
+      throw corrupt(url) // another file, or what a host says in place of one
     await cache?.put(key, new Response(text)).catch(() => {})
-    return value
+    return info
   }
   catch {
     throw corrupt(url)
   }
+}
+
+async function readText(url: string) {
+  const answer = await ask(url, 'no-cache')
+  return answer.text().catch(() => {
+    throw brokeOff(url)
+  })
 }
 
 /**
@@ -98,7 +107,7 @@ async function receive(answer: Response, url: string, bytes: number, progress: (
   let at = 0
   for (;;) {
     const { done, value } = await reader.read().catch(() => {
-      throw new EngineError('broke-off', { file: nameOf(url) })
+      throw brokeOff(url)
     })
     if (done)
       return data.buffer.slice(0, at)
@@ -119,4 +128,5 @@ async function isRight(data: ArrayBuffer, bytes: number, sha256: string) {
 }
 
 const nameOf = (url: string) => new URL(url).pathname.split('/').at(-1)!
+const brokeOff = (url: string) => new EngineError('broke-off', { file: nameOf(url) })
 const corrupt = (url: string) => new EngineError('corrupt-file', { file: nameOf(url) })

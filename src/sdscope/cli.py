@@ -12,7 +12,7 @@ import typer
 from typer import Option
 
 from . import files
-from .errors import SdscopeError
+from .errors import SdscopeError, in_one_line
 from .version import __version__
 
 WIDEST = {".png": 2**31 - 1, ".jpg": 65500, ".jpeg": 65500, ".webp": 16383}  # pixels that such a file can have
@@ -386,20 +386,17 @@ def check_picture(path, *sides):
 
 
 def main():
-    """What the user can put right is one line and exit status 2, never a traceback."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal may lack letters that a file's name has
-    try:
-        sys.exit(app(standalone_mode=False))
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except typer.Abort as error:  # typer's name for an EOFError, as if the user had ended it
-        raise error.__cause__ or error from None
-    except Exception as error:
-        usage = getattr(error, "format_message", None)  # typer's own: no such option, no number
-        if isinstance(error, OSError) and error.errno in files.FULL:
-            error = SdscopeError(f"the disk is full: {error.filename or error.strerror}")
-        if not usage and not isinstance(error, SdscopeError):
+    with in_one_line("sdscope"):
+        try:
+            sys.exit(app(standalone_mode=False))
+        except KeyboardInterrupt:
+            sys.exit(130)
+        except typer.Abort as error:  # typer's name for an EOFError, as if the user had ended it
+            raise error.__cause__ or error from None
+        except Exception as error:
+            usage = getattr(error, "format_message", None)  # typer's own: no such option, no number
+            if usage:
+                raise SdscopeError(usage()) from error
             raise
-        print(f"sdscope: {usage() if usage else error}", file=sys.stderr)
-        sys.exit(2)

@@ -1,5 +1,11 @@
 """The error that a user can put right."""
 
+import errno
+import sys
+from contextlib import contextmanager
+
+FULL = errno.ENOSPC, errno.EDQUOT
+
 
 class SdscopeError(ValueError):
     """Something that the user can put right: one line that says what is wrong and what to do."""
@@ -8,3 +14,16 @@ class SdscopeError(ValueError):
 def first_line(error):
     """Of another's error, what fits into one of ours"""
     return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
+@contextmanager
+def in_one_line(command):
+    """Around all that a command does: what the user can put right is one line and exit status 2, never a traceback."""
+    try:
+        yield
+    except (SdscopeError, OSError) as error:
+        full = isinstance(error, OSError) and error.errno in FULL
+        if not full and not isinstance(error, SdscopeError):
+            raise
+        print(f"{command}: {f'the disk is full: {error.filename or error.strerror}' if full else error}", file=sys.stderr)
+        sys.exit(2)

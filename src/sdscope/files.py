@@ -11,7 +11,6 @@ opens a file to write: what it leads to is written, and the link stays. What is 
 or is write-protected, for root too, is refused; permissions stay. Whatever is wrong is an SdscopeError.
 """
 
-import errno
 import os
 import re
 import shutil
@@ -26,7 +25,6 @@ from safetensors import SafetensorError
 from .errors import SdscopeError
 
 ROOM = re.compile(r"\.sdscope-(\d+)-\w{8}-(.*)")  # process, at random, machine
-FULL = errno.ENOSPC, errno.EDQUOT
 
 
 def check(path, parents=False):
@@ -118,11 +116,13 @@ def explained(path):
     """What the system says when it cannot write, torch with an error of its own around it, as an SdscopeError"""
     try:
         yield
-    except (OSError, SafetensorError, RuntimeError) as error:
+    except Exception as error:
         known = error.__context__ if isinstance(error, RuntimeError) else error
-        if not isinstance(known, OSError | SafetensorError):
+        tokenizers = type(known) is Exception and "(os error" in str(known)  # they have no class of their own for it
+        if not tokenizers and not isinstance(known, OSError | SafetensorError):
             raise
-        reason = getattr(known, "strerror", None) or f"{known}: is the disk full?"  # numpy and safetensors tell no more
+        first = known.args[0][0][-1] if isinstance(known, shutil.Error) else known  # of many files, which were copied
+        reason = getattr(known, "strerror", None) or f"{first}: is the disk full?"  # numpy and safetensors tell no more
         raise SdscopeError(f"cannot write {path}: {reason}") from error
 
 

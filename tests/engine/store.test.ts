@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { beforeEach, expect, test, vi } from 'vitest'
-import { readFile, readFiles, readJson } from '../../slides/engine/store'
+import { readFile, readFiles, readInfo } from '../../slides/engine/store'
 
 const HOST = 'https://host.example'
 const bytesOf = (text: string) => new TextEncoder().encode(text)
@@ -21,6 +21,7 @@ beforeEach(() => {
   files = Object.fromEntries(['one', 'three', 'newer'].map(text => [wanted(text).url, text]))
   kept = new Map()
   fetched.mockClear()
+  vi.unstubAllGlobals()
   vi.stubGlobal('self', { origin: HOST })
   vi.stubGlobal('fetch', fetched)
   vi.stubGlobal('caches', {
@@ -114,13 +115,44 @@ test('without https there are no hashes: the length must be right', async () => 
 
 test('JSON is asked for anew, and that of the last visit serves without a network', async () => {
   const url = `${HOST}/model/model.json`
-  files[url] = '{"version": 1}'
-  expect(await readJson(url)).toEqual({ version: 1 })
-  files[url] = '{"version": 2}'
-  expect(await readJson(url)).toEqual({ version: 2 })
+  files[url] = '{"version": 1, "files": {}}'
+  expect(await readInfo(url)).toEqual({ version: 1, files: {} })
+  files[url] = '{"version": 2, "files": {}}'
+  expect(await readInfo(url)).toEqual({ version: 2, files: {} })
   await read(['one'])
   fetched.mockRejectedValueOnce(new TypeError('Failed to fetch'))
-  expect(await readJson(url)).toEqual({ version: 2 })
-  files[url] = '<!doctype html>'
-  await expect(readJson(url)).rejects.toMatchObject({ code: 'corrupt-file' })
+  expect(await readInfo(url)).toEqual({ version: 2, files: {} })
+  for (const wrong of ['<!doctype html>', '{"error": "too many requests"}', 'null']) {
+    files[url] = wrong
+    await expect(readInfo(url)).rejects.toMatchObject({ code: 'corrupt-file', values: { file: 'model.json' } })
+  }
+  fetched.mockImplementationOnce(async () => cut('{"version": 3, "files": {}}', 9))
+  expect(await readInfo(url)).toEqual({ version: 2, files: {} })
+  kept.clear()
+  fetched.mockImplementationOnce(async () => cut('{"version": 3, "files": {}}', 9))
+  await expect(readInfo(url)).rejects.toMatchObject({ code: 'broke-off', values: { file: 'model.json' } })
+  expect(kept.size).toBe(0)
+})
+
+/** An answer that breaks off after so many bytes */
+function cut(text: string, at: number) {
+  const parts = [bytesOf(text).slice(0, at)]
+  return new Response(new ReadableStream({ pull: body => parts.length ? body.enqueue(parts.pop()!) : body.error(new TypeError('network error')) }))
+}
+
+test('a file that breaks off, ends early, or goes on as another, at every tenth: refused, not kept, and the next time it is taken', async () => {
+  const text = 'abcdefghij'.repeat(100)
+  files[wanted(text).url] = text
+  for (let at = 0; at < text.length; at += text.length / 10) {
+    for (const [code, answer] of [
+      ['broke-off', cut(text, at)],
+      ['corrupt-file', new Response(text.slice(0, at))],
+      ['corrupt-file', new Response(text.slice(0, at) + 'x'.repeat(text.length - at))],
+    ] as const) {
+      fetched.mockImplementationOnce(async () => answer)
+      await expect(read([text])).rejects.toMatchObject({ code })
+      expect(hashes()).toEqual([])
+    }
+  }
+  expect(await read([text])).toEqual([text])
 })

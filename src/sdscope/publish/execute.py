@@ -121,6 +121,8 @@ def execute(
         client.execute(env={**env, "SDSCOPE_OUT": str(stage.resolve())})
     except CellExecutionError as error:
         lines = excerpts.ANSI.sub("", error.traceback).strip().splitlines()
+        if error.ename == SdscopeError.__name__:  # it says it all
+            raise SdscopeError(f"{at}: {error.evalue}") from None
         message = f"{error.ename}: {error.evalue}".partition("\n")[0]
         raise SdscopeError("\n".join([f"{at}: {message}", *lines[-LINES:]])) from None
     except DeadKernelError:
