@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -156,15 +157,21 @@ def test_what_a_killed_process_leaves_goes_the_next_time(mine):
 
 
 def test_where_there_is_no_room(tmp_path):
-    """Python's own files, numpy's, safetensors'"""
+    """Python's own files, numpy's, safetensors', tokenizers', and a folder of many that is copied"""
     code = """
-import resource, sys
+import os, pathlib, resource, shutil, sys
 import numpy as np
 from safetensors.numpy import save_file
 from sdscope import SdscopeError, files
+from tokenizers import Tokenizer, models
+words = Tokenizer(models.WordLevel({str(i): i for i in range(500)}, "0"))
+os.mkdir("many")
+for i in range(50):
+    pathlib.Path(f"many/{i}").write_bytes(bytes(2000))
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 for save in (lambda part: part.write_bytes(bytes(5000)), lambda part: np.save(part, np.zeros(5000)),
-             lambda part: save_file({"a": np.zeros(5000)}, part)):
+             lambda part: save_file({"a": np.zeros(5000)}, part), lambda part: words.save(str(part)),
+             lambda part: shutil.copytree("many", part)):
     try:
         with files.writing("a.npy") as part:
             save(part)
@@ -173,9 +180,19 @@ for save in (lambda part: part.write_bytes(bytes(5000)), lambda part: np.save(pa
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     lines = done.stdout.splitlines()
-    assert len(lines) == 3 and all(line.startswith("cannot write a.npy: ") for line in lines), done.stderr
-    assert "large" in lines[0] and all("full" in line or "large" in line for line in lines)
-    assert not list(tmp_path.iterdir())
+    assert len(lines) == 5 and all(line.startswith("cannot write a.npy: ") for line in lines), done.stderr
+    assert "large" in lines[0] and all(("full" in line or "large" in line) and len(line) < 500 for line in lines)
+    assert [path.name for path in tmp_path.iterdir()] == ["many"]
+
+
+@pytest.mark.parametrize("name", ["pdf", "handout"])
+def test_what_prints_says_in_one_line_that_it_cannot(tmp_path, name):
+    for output in "slides.pdf", "handout.pdf":
+        (tmp_path / ".build" / output).mkdir(parents=True)
+    tool = Path(__file__).parents[1] / f"tools/{name}.py"
+    done = subprocess.run([sys.executable, tool], cwd=tmp_path, capture_output=True, text=True)
+    told = rf"tools/{name}.py: cannot write .build/\w+.pdf: it is a folder\n"
+    assert done.returncode == 2 and re.fullmatch(told, done.stderr), done.stderr
 
 
 # ---------------------------------------------------------------------------- folders

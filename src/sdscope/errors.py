@@ -25,5 +25,6 @@ def in_one_line(command):
         full = isinstance(error, OSError) and error.errno in FULL
         if not full and not isinstance(error, SdscopeError):
             raise
-        print(f"{command}: {f'the disk is full: {error.filename or error.strerror}' if full else error}", file=sys.stderr)
+        told = f"the disk is full: {error.filename or error.strerror}" if full else error
+        print(f"{command}: {told}", file=sys.stderr)
         sys.exit(2)
