@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import nbformat
 import pytest
@@ -203,6 +204,26 @@ def test_what_is_told_in_one_line(tmp_path, make, cell, told):
     with pytest.raises(SdscopeError) as error:
         make()
     assert str(error.value) == f"01_a.ipynb, cell 4 [bad]: {told}" and files(tmp_path) == {}
+
+
+def test_killed_while_what_was_made_is_removed(tmp_path, make, monkeypatch):
+    """And then the notebook is as it was before"""
+    notebook(tmp_path, "01_a", f"# one\n{ONE}")
+    make()
+    before, stage = files(tmp_path), tmp_path / ".build/notebooks/01_a"
+
+    def killed(*_, **__):
+        (stage / "figures/one.png").unlink()
+        raise SdscopeError("killed")
+
+    notebook(tmp_path, "01_a", f"# two\n{TWO}")
+    with monkeypatch.context() as patch, pytest.raises(SdscopeError, match="^killed$"):
+        patch.setattr(execute, "shutil", SimpleNamespace(rmtree=killed))
+        make()
+    notebook(tmp_path, "01_a", f"# one\n{ONE}")
+    executed(tmp_path)
+    make()
+    assert executed(tmp_path) == ["01_a"] and files(tmp_path) == before
 
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGKILL])

@@ -98,6 +98,7 @@ def execute(
 ) -> tuple[str, int, int]:
     """One notebook, in its own folder. Returns a line about what it made, and the UNet calls made and asked for."""
     began, at = time.monotonic(), path.name
+    (stage / "done.json").unlink(missing_ok=True)  # first of all: what is half removed is not finished
     shutil.rmtree(stage, ignore_errors=True)
     stage.mkdir(parents=True)
     code = [i for i, cell in enumerate(notebook.cells) if cell.cell_type == "code"]
