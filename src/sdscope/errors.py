@@ -21,10 +21,13 @@ def in_one_line(command):
     """Around all that a command does: what the user can put right is one line and exit status 2, never a traceback."""
     try:
         yield
-    except (SdscopeError, OSError) as error:
-        full = isinstance(error, OSError) and error.errno in FULL
-        if not full and not isinstance(error, SdscopeError):
+    except SdscopeError as error:
+        told = str(error)
+    except OSError as error:
+        if error.errno not in FULL:
             raise
-        told = f"the disk is full: {error.filename or error.strerror}" if full else error
-        print(f"{command}: {told}", file=sys.stderr)
-        sys.exit(2)
+        told = f"the disk is full: {error.filename or error.strerror}"
+    else:
+        return
+    print(f"{command}: {told}", file=sys.stderr)
+    sys.exit(2)
