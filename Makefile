@@ -4,7 +4,7 @@
 # make slides-ja      the same in Japanese
 # make pdf            the deck as .build/slides.pdf and .build/slides.ja.pdf, each slide after its last click;
 #                     make pdf NOTES=1: after each slide what the speaker says, .build/slides.notes.pdf
-# make handout        the deck to read, with what the speaker says, as .build/handout.pdf
+# make handout        the deck to read, with what the speaker says, as .build/handout.pdf and .build/handout.ja.pdf
 # make figures        the notebooks: figures into public/, excerpts into embed/
 # make check          the notebooks again: do they give the same?
 # make test           everything: the package, the notebooks, the deck in a real browser
@@ -42,7 +42,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do $$p -c "
 PACKAGE   := $(shell find src/sdscope -type f -not -path '*/__pycache__/*' -not -name '*.md')
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 SHORT     := $(wildcard notebooks/03_* notebooks/08_* notebooks/1[0-3]_*)# each takes a minute
-READ      := $(shell find tools/read.py tools/reading tools/notes.py tools/sources.py -type f -not -path '*/__pycache__/*')
+READ      := $(shell find tools/read.py tools/reading tools/notes.py tools/sources.py notebooks/ja -type f -not -path '*/__pycache__/*')
 DECK      := slides.en.md slides.ja.md vite.config.ts public/favicon.svg $(shell find slides -type f -not -name README.md)
 
 # What stands for each part being done.

@@ -111,14 +111,15 @@ const unbroken: Plugin = {
   },
 }
 
-// Noto Sans JP comes in 120 pieces; a deck is told only of those that have a letter of its own. It is the style sheet that would be long.
+// Noto Sans JP comes in 120 pieces; a deck is told only of those that have a letter of its own, or of its notebooks, which are read beside it
+// (tools/read.py). It is the style sheet that would be long.
 const pieces: Plugin = {
   name: 'pieces',
   enforce: 'pre',
   transform(css, id) {
     if (!/noto-sans-jp.*\.css/.test(id))
       return
-    const pages = readdirSync('slides/pages/ja').map(page => `slides/pages/ja/${page}`)
+    const pages = ['slides/pages/ja', 'notebooks/ja'].flatMap(folder => readdirSync(folder).map(page => `${folder}/${page}`))
     const text = ['slides.ja.md', 'slides/words/ja.json', ...pages].map(file => readFileSync(file, 'utf8')).join('')
     const letters = [...new Set(text)].map(letter => letter.codePointAt(0)!)
     const has = (ranges: string) => ranges.split(',').some((range) => {
@@ -158,10 +159,11 @@ const renderBuiltUrl: RenderBuiltAssetUrl = (file, { type, hostId, hostType }) =
 }
 
 // Who has no JavaScript is led to the page without any: tools/read.py.
+const words = JSON.parse(readFileSync(`slides/words/${language}.json`, 'utf8'))
 const toRead: Plugin = {
   name: 'to-read',
   apply: 'build',
-  transformIndexHtml: () => [{ tag: 'noscript', children: `<p><a href="${shared}read.html">${language === 'ja' ? 'このデッキを読む(英語)' : 'This deck, to read'}</a></p>`, injectTo: 'body-prepend' }],
+  transformIndexHtml: () => [{ tag: 'noscript', children: `<p><a href="./read.html">${words['read.deck']}</a></p>`, injectTo: 'body-prepend' }],
 }
 
 // One for both languages, beside the English index.html, because a service worker is responsible for what lies below it.

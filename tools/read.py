@@ -1,4 +1,5 @@
 """What the built deck also has to read, without a script: read.html, the deck in one column, and notebooks/*.html.
+Below ja/ the same in Japanese.
 
 python tools/read.py [dist]
 """
@@ -7,27 +8,31 @@ import argparse
 from pathlib import Path
 
 from reading import deck, notebooks
-from reading.page import Parts, page, styles
+from reading.page import Edition, page, styles
 from sdscope import files
 from sdscope.errors import in_one_line
-from sources import ENTRY
 
 
 def write(dist):
-    parts = Parts()
-    settings = deck.settings_of(ENTRY)
-    cover, *slides = deck.slides(ENTRY, parts)
-    shown = notebooks.shown_on(ENTRY)
-    read = [notebooks.read(path, shown, parts) for path in notebooks.paths()]
-    told = dict(settings=settings, cover=cover, slides=slides, lang=settings["lang"], up="")
-    made = {"read.html": page("deck.html.j2", **told, styles=parts.draw())}
+    for edition in map(Edition, ("en", "ja")):
+        made = {**pages(edition), "read.css": styles(dist, edition)}
+        for name, text in made.items():
+            files.write(dist / edition.folder / name, text, parents=True)
+
+
+def pages(edition):
+    """{path from the deck's folder: HTML}"""
+    settings = deck.settings_of(edition)
+    cover, *slides = deck.slides(edition)
+    shown = notebooks.shown_on(edition)
+    read = [notebooks.read(path, shown, edition) for path in notebooks.paths(edition)]
+    told = dict(settings=settings, cover=cover, slides=slides, styles=edition.parts.draw())
+    made = {"read.html": page("deck.html.j2", edition, "read.html", **told)}
     names = [notebook["name"] for notebook in read]
     for notebook in read:
-        told = dict(notebook, names=names, lang="en", up="../")
-        made[f"notebooks/{notebook['name']}.html"] = page("notebook.html.j2", **told)
-    for name, text in made.items():
-        files.write(dist / name, parts.fill(text), parents=True)
-    files.write(dist / "read.css", styles(dist))
+        path = f"notebooks/{notebook['name']}.html"
+        made[path] = page("notebook.html.j2", edition, path, **notebook, names=names, deck=settings["title"])
+    return made
 
 
 def main():

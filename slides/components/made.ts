@@ -1,6 +1,6 @@
 // What the notebooks made: pictures (public/manifest.json) and numbers (public/facts.json).
 // A glob, not an import, so that the deck still opens before they have run; tests/test_deck.py fails on a name that is missing.
-import { shared } from '../scope'
+import { scope, shared } from '../scope'
 
 declare const __LANGUAGE__: 'en' | 'ja' // vite.config.ts
 
@@ -29,7 +29,7 @@ const inJapanese = (name: string) => __LANGUAGE__ === 'ja' && figures[name]?.sha
 export const figureUrl = (name: string) => `${shared}${inJapanese(name) ? 'ja/' : ''}figures/${name}`
 export const altOf = (name: string) => figures[name]?.[__LANGUAGE__ === 'ja' ? 'alt_ja' : 'alt']
 // To what is made when the deck is built, to read: tools/read.py. While slides are edited there is none.
-export const readUrl = (page: string) => (import.meta.env.PROD ? `${shared}${page}` : undefined)
+export const readUrl = (page: string) => (import.meta.env.PROD ? `${scope}${page}` : undefined)
 
 const json = import.meta.glob('/public/figures/*.json', { eager: true, import: 'default' }) as Record<string, unknown>
 export const data = Object.fromEntries(Object.entries(json).map(([path, value]) => [path.split('/').at(-1)!, value]))

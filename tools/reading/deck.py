@@ -25,8 +25,7 @@ STILLS = {
     "WithoutScheduler": "",
     "WordAttention": "attention_words.webp",
 }
-ALIVE = '<p class="alive"><a href="./#/{}">On its slide</a> this moves, and can be tried.</p>'
-LAB = '<p class="alive"><a href="./#/lab">The Lab</a> paints a prompt of your own in your browser, stage by stage.</p>'
+ALIVE = '<p class="alive">{}</p>'
 AT = '<p class="at">{}</p>'
 
 NOTE = re.compile(r"<!--(.*?)-->", re.S)
@@ -49,50 +48,50 @@ class Slide(NamedTuple):
     said: str
 
 
-def settings_of(entry):
-    return yaml.safe_load(entry.read_text().split("---\n")[1])
+def settings_of(edition):
+    return yaml.safe_load(edition.entry.read_text().split("---\n")[1])
 
 
-def slides(entry, parts):
+def slides(edition):
     """Every slide of the deck, in order"""
     no = 0
-    for path in pages(entry):
+    for path in pages(edition.entry):
         for place, (head, text) in enumerate(SLIDE.findall(path.read_text())):
             no += 1
             head = yaml.safe_load(head) or {}
             opens = head.get("layout") in ("cover", "chapter")
             title = head.get("title") or re.search(r"^# (.*)", text, re.M)[1]
             chapter = title if opens else head["kicker"] if place == 0 else ""
-            shown = Shown(text, no, title, parts)
-            picture = postcard(head["figure"]) if opens else ""
+            shown = Shown(text, no, title, edition)
+            picture = postcard(head["figure"], edition) if opens else ""
             made = shown.html()
-            said = say(NOTE.search(text)[1], head.get("clicks", 0), shown.explained, parts)
+            said = say(NOTE.search(text)[1], head.get("clicks", 0), shown.explained, edition)
             yield Slide(no, title, chapter, opens, head.get("step"), picture, made, said)
 
 
-def postcard(name):
+def postcard(name, edition):
     """A picture with what it was painted from"""
     made = figures()[name]
-    told = f"“{html.escape(made['prompt'])}”, {provenance(name)}"
-    return f'<div class="postcard">{figure(name, width=400, caption=False)}{AT.format(told)}</div>'
+    told = f"“{html.escape(made['prompt'])}”, {provenance(name, edition)}"
+    return f'<div class="postcard">{figure(name, edition, width=400, caption=False)}{AT.format(told)}</div>'
 
 
-def say(note, clicks, told, parts):
+def say(note, clicks, told, edition):
     """What the speaker says, as HTML"""
     made = []
     for part in for_readers(note, clicks, told):
         text = part if isinstance(part, str) else "\n".join(f"1. {item}" for item in part)
-        made.append(parts.text(ARXIV.sub(r"[arXiv:\1](https://arxiv.org/abs/\1)", text)))
+        made.append(edition.parts.text(ARXIV.sub(r"[arXiv:\1](https://arxiv.org/abs/\1)", text)))
     return "".join(made)
 
 
 class Shown:
     """One slide as HTML. What is lit click by click becomes marks in the code, and what is said of it a list."""
 
-    def __init__(self, text, no, title, parts):
+    def __init__(self, text, no, title, edition):
         self.text = re.sub(r"^# .*", "", LAYOUT.sub("", NOTE.sub("", text)), count=1, flags=re.M)
         self.moves = "magic-move" in text  # code that turns into other code: a click for each
-        self.no, self.title, self.parts = no, title, parts
+        self.no, self.title, self.edition, self.parts = no, title, edition, edition.parts
         self.click = self.blocks = 0
         self.marks = {}  # {click: number of its mark}
         self.explained = False
@@ -126,21 +125,28 @@ class Shown:
         """A component, by its tag"""
         name, told = tag[1], dict(ATTRIBUTE.findall(tag[2]))
         if name == "Figure":
-            return self.parts.keep(figure(told["name"], width=int(told.get(":width", 0))))
+            return self.parts.keep(figure(told["name"], self.edition, width=int(told.get(":width", 0))))
         if name == "Provenance":
             known = self.text.count(f'name="{told["name"]}"') > 1 or any(f"<{still} " in self.text for still in STILLS)
-            return "" if known else self.parts.keep(AT.format(provenance(told["name"])))
+            return "" if known else self.parts.keep(AT.format(provenance(told["name"], self.edition)))
         if name == "Source":
             self.explained |= bool(self.marks)
             said = SAID.findall(told.get(":say", ""))
             return self.parts.keep(source_line(self.marks, told["at"], told.get("notebook"), said))
         if name in STILLS:
-            still = figure(STILLS[name]) if STILLS[name] else ""
-            return self.parts.keep(still + (LAB if name == "Lab" else ALIVE.format(self.no)))
+            still = figure(STILLS[name], self.edition) if STILLS[name] else ""
+            return self.parts.keep(still + ALIVE.format(self.alive(name)))
         drawn = self.parts.component(tag[0])
         if tag[0] != tag.string.strip():  # in a sentence
             return drawn
         return self.parts.keep(drawn if name == "Paper" else scrolling(drawn, self.title))
+
+    def alive(self, name):
+        """Where it can be tried, as a sentence"""
+        say = self.edition.say
+        if name == "Lab":
+            return say("read.paints", lab=f'<a href="./#/lab">{say("read.lab")}</a>')
+        return say("read.moves", there=f'<a href="./#/{self.no}">{say("read.there")}</a>')
 
 
 def link(notebook, cell=""):

@@ -16,14 +16,14 @@ BADGE = re.compile(r"\[!\[[^]]*\]\([^)]*\)\]\(([^)]*)\)\n?")
 LONGEST = 2000  # letters of data, as a notebook itself shows them
 
 
-def paths():
-    return sorted((ROOT / "notebooks").glob("*.ipynb"))
+def paths(edition):
+    return sorted((ROOT / "notebooks" / edition.folder).glob("*.ipynb"))
 
 
-def shown_on(entry):
+def shown_on(edition):
     """{(notebook, cell): {number of a slide: its title}}; cell "": of all that lead to the notebook"""
     found = {}
-    for no, (title, text) in enumerate(slides(entry), 1):
+    for no, (title, text) in enumerate(slides(edition.entry), 1):
         everything = with_components(text)
         cells = {re.fullmatch(r"@/embed/(\w+)/(\w+)\.\w+", path) for path, *_ in INCLUDE.findall(text)} - {None}
         cells = {cell.groups() for cell in cells}
@@ -36,7 +36,7 @@ def shown_on(entry):
     return found
 
 
-def read(path, shown, parts):
+def read(path, shown, edition):
     """What tools/reading/notebook.html.j2 asks for"""
     cells = nbformat.read(path, as_version=4).cells
     first = cells[0].source
@@ -45,28 +45,28 @@ def read(path, shown, parts):
     for cell in cells:
         if cell.cell_type == "markdown":
             text = re.sub(r"^# .*", "", BADGE.sub("", cell.source)).replace(".ipynb)", ".html)")
-            made.append({"text": parts.text(text)})
+            made.append({"text": edition.parts.text(text)})
         else:
             tag = next(iter(cell.metadata.get("tags", [])), "")
             slides = shown.get((path.stem, tag), {}) if tag else {}
-            made.append(
-                {"tag": tag, "code": code(cell.source, "python"), "out": outputs(path.stem, tag), "slides": slides}
-            )
+            out = outputs(path.stem, tag, edition)
+            made.append({"tag": tag, "code": code(cell.source, "python"), "out": out, "slides": slides})
     colab, kaggle = BADGE.findall(first)
     return dict(
         name=path.stem, title=title, cells=made, colab=colab, kaggle=kaggle,
-        source=f"{GITHUB}/blob/main/notebooks/{path.name}", slides=shown.get((path.stem, ""), {}),
+        source=f"{GITHUB}/blob/main/notebooks/{edition.folder}{path.name}", slides=shown.get((path.stem, ""), {}),
     )  # fmt: skip
 
 
-def outputs(notebook, tag):
+def outputs(notebook, tag, edition):
     """What a cell printed, and the figures that it saved"""
     printed = ROOT / "embed" / notebook / f"{tag}.txt"
     texts = [f'<pre class="out" tabindex="0">{html.escape(printed.read_text())}</pre>'] if printed.exists() else []
     made = [name for name, entry in figures().items() if (entry["notebook"], entry["cell"]) == (notebook, tag)]
     made += [PICTURES[notebook, tag]] if (notebook, tag) in PICTURES else []
     return "".join(
-        texts + [data(name) if name.endswith(".json") else figure(name, up="../", caption=False) for name in made]
+        texts
+        + [data(name) if name.endswith(".json") else figure(name, edition, up="../", caption=False) for name in made]
     )
 
 

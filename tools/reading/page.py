@@ -21,6 +21,8 @@ GITHUB = f"https://github.com/{repository()}"
 MARKDOWN = MarkdownIt("commonmark", {"html": True}).enable("table")
 FORMULA = re.compile(r"`[^`]*`|(?P<display>\$\$(.+?)\$\$)|(?<![\\\w$])\$(?=\S)([^$\n]+?)(?<=\S)\$(?!\w)", re.S)
 TOKEN = re.compile("<p>\ue000(\\d+)\ue002</p>|\ue000(\\d+)[\ue001\ue002]")
+# In Japanese, what follows a number or a Latin word within a phrase stays on its line: vite.config.ts
+UNBROKEN = re.compile(r"(?<=[\w)%>]) (?=[ぁ-ん])|(?<=\d) (?=[一-龠ァ-ヶ])", re.A)
 
 
 @functools.cache
@@ -35,11 +37,28 @@ def commit():
     return told.stdout.strip() or "main"
 
 
+class Edition:
+    """The deck in one language: what it is made of, what its pages say, and the ways between them"""
+
+    def __init__(self, language):
+        self.language, self.other = language, "ja" if language == "en" else "en"
+        self.entry = ROOT / f"slides.{language}.md"
+        self.words = json.loads((ROOT / f"slides/words/{language}.json").read_text())
+        self.folder = "" if language == "en" else f"{language}/"  # of the built deck, of notebooks, of figures
+        self.shared = "../" if self.folder else ""  # the way from there to what both languages have in common
+        self.beside = self.shared or f"{self.other}/"  # and to the other language
+        self.parts = Parts(self)
+
+    def say(self, key, **values):
+        """slides/words/index.ts"""
+        return self.words[key].format(**values)
+
+
 class Parts:
     """What Markdown is not to touch. In the text stands a token for it, until all of a page is there."""
 
-    def __init__(self):
-        self.kept, self.todo = [], []
+    def __init__(self, edition):
+        self.edition, self.kept, self.todo = edition, [], []
 
     def keep(self, made):
         """A block of HTML"""
@@ -64,14 +83,14 @@ class Parts:
     def draw(self):
         """All that was asked for, by one call; -> the styles that drawings bring"""
         told = subprocess.run(
-            [ROOT / ".venv/bin/node", HERE / "parts.mjs"],
+            [ROOT / ".venv/bin/node", HERE / "parts.mjs", self.edition.language, self.edition.shared],
             input=json.dumps([asked for _, asked in self.todo]), cwd=ROOT, capture_output=True, text=True,
         )  # fmt: skip
         if told.returncode:
             raise SystemExit(told.stderr)
         drawn = json.loads(told.stdout)
         for (place, asked), made in zip(self.todo, drawn["html"], strict=True):
-            self.kept[place] = scrolling(made, "Formula") if asked.get("display") else made
+            self.kept[place] = scrolling(made, self.edition.say("read.formula")) if asked.get("display") else made
         return drawn["css"]
 
     def fill(self, text):
@@ -104,7 +123,7 @@ def code(source, language, marks=None, lit=()):
     return f'<pre class="{kind}" tabindex="0"><code>{chr(10).join(lines)}</code></pre>'
 
 
-def figure(name, up="", width=None, caption=True):
+def figure(name, edition, up="", width=None, caption=True):
     """A picture that a notebook made, with where it came from. up: the way from the page to the deck's folder"""
     made = figures()[name]
     width = width or made["width"] // 2  # files hold two pixels for each
@@ -113,34 +132,43 @@ def figure(name, up="", width=None, caption=True):
     unmoving = ""
     if still in figures():
         asked = "print, (prefers-reduced-motion: reduce)"
-        unmoving = f'<source media="{asked}" srcset="{up}figures/{still}">'
-    alt = html.escape(made["alt"])
-    image = f'<img src="{up}figures/{name}" alt="{alt}" {size} loading="lazy">'
+        unmoving = f'<source media="{asked}" srcset="{up}{place(still, edition)}">'
+    alt = html.escape(made.get(f"alt_{edition.language}", made["alt"]))
+    image = f'<img src="{up}{place(name, edition)}" alt="{alt}" {size} loading="lazy">'
     columns = "".join(f"<span>{column}</span>" for column in made.get("columns", ()))  # of a sheet: what stands where
     columns = columns and f'<span class="columns">{columns}</span>'
-    below = f"<figcaption>{columns}{provenance(name, up)}</figcaption>" if caption else ""
+    below = f"<figcaption>{columns}{provenance(name, edition, up)}</figcaption>" if caption else ""
     return f"<figure><picture>{unmoving}{image}</picture>{below}</figure>"
 
 
-def provenance(name, up=""):
+def place(name, edition):
+    """Where a figure lies, from the deck's folder: one with words is there in each language, the others once"""
+    translated = f"sha256_{edition.language}" in figures()[name]
+    return f"{edition.shared}{edition.folder if translated else ''}figures/{name}"
+
+
+def provenance(name, edition, up=""):
     """The cell that made a figure, as a link, and its seed: slides/components/Provenance.vue"""
     made = figures()[name]
-    seed = made["seed"]
-    told = f" · seed {', '.join(map(str, seed)) if isinstance(seed, list) else seed}" if seed is not None else ""
+    seeds = made["seed"] if isinstance(made["seed"], list) else [made["seed"]]
+    told = f" · {edition.say('provenance.seed', seed=', '.join(map(str, seeds)))}" if seeds != [None] else ""
     return f'<a href="{up}notebooks/{made["notebook"]}.html#{made["cell"]}">{made["notebook"]}</a>{told}'
 
 
-def page(template, **told):
-    """A whole page, from tools/reading/TEMPLATE"""
+def page(template, edition, path, **told):
+    """A whole page, from tools/reading/TEMPLATE. path: to it, from the deck's folder"""
     made = Environment(loader=FileSystemLoader(HERE), trim_blocks=True, lstrip_blocks=True)
-    return made.get_template(template).render(github=GITHUB, **told)
+    told |= dict(github=GITHUB, edition=edition, say=edition.say, path=path, up="../" * path.count("/"))
+    filled = edition.parts.fill(made.get_template(template).render(told))
+    return UNBROKEN.sub("\N{NO-BREAK SPACE}", filled) if edition.language == "ja" else filled
 
 
-def styles(dist):
-    """The pages' style sheet: the deck's, its fonts where the build has put them"""
-    built = "".join(path.read_text() for path in sorted((dist / "assets").glob("*.css")))
+def styles(dist, edition):
+    """The style sheet of an edition's pages: the deck's, its fonts where the build has put them"""
+    built = "".join(path.read_text() for path in sorted((dist / edition.folder / "assets").glob("*.css")))
     fonts = "\n".join(dict.fromkeys(re.findall(r"@font-face ?\{[^}]*\}", built)))
     fonts = re.sub(r"url\((?!data:)[\"']?(?:\./)?", lambda url: f"{url[0]}assets/", fonts)
     katex = (ROOT / "node_modules/katex/dist/katex.min.css").read_text()
-    own = [path.read_text() for path in (STYLES / "tokens.css", STYLES / "deck.css", HERE / "page.css")]
+    deck = [STYLES / "tokens.css", STYLES / "deck.css", ROOT / f"slides/{edition.language}/styles/type.css"]
+    own = [path.read_text() for path in [*deck, HERE / "page.css"] if path.exists()]
     return "\n".join([fonts, re.sub(r"@font-face\{[^}]*\}", "", katex), *own])

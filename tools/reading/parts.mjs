@@ -1,4 +1,5 @@
 // Formulas and drawings as HTML, for pages without a script: a list of { formula, display } or { component } comes in,
+// with the deck's language, and the way from its folder to what it shares with the other one (slides/scope.ts);
 // { html: [...], css } goes out. Drawings are the deck's own components, rendered once, with everything lit.
 import { stdin, stdout } from 'node:process'
 import { text } from 'node:stream/consumers'
@@ -8,8 +9,9 @@ import { createServer } from 'vite'
 import { createSSRApp } from 'vue'
 import { renderToString } from 'vue/server-renderer'
 
+const [language, shared] = process.argv.slice(2)
 const ALL_LIT = 99 // clicks, more than any drawing has
-const DECK = 'http://deck/' // where a page without a browser lies; the pages to read lie in its place
+const DECK = 'http://deck/' // where a page without a browser lies; the pages to read lie in its place, or below
 
 const server = await createServer({
   configFile: false,
@@ -17,7 +19,7 @@ const server = await createServer({
   logLevel: 'error',
   appType: 'custom',
   plugins: [vue()],
-  define: { '__LANGUAGE__': '"en"', '__SHARED__': '"./"', 'document.baseURI': JSON.stringify(DECK) },
+  define: { '__LANGUAGE__': JSON.stringify(language), '__SHARED__': '"./"', 'document.baseURI': JSON.stringify(DECK) },
   server: { middlewareMode: true, hmr: false, ws: false, watch: null },
   optimizeDeps: { noDiscovery: true },
 })
@@ -45,7 +47,7 @@ async function draw(template, number) {
   const drawn = await renderToString(app)
   if (wrong.length)
     throw new Error(`${template} cannot be drawn without a browser: ${wrong.join(' ')}\nName a still for it: tools/reading/deck.py`)
-  return drawn.replaceAll(DECK, '')
+  return drawn.replaceAll(DECK, shared)
 }
 
 const html = []
