@@ -1,6 +1,6 @@
-"""The deck to read, on paper: what each slide shows, and what the speaker says. .build/handout.pdf
+"""The deck to read, on paper, in each language: what each slide shows, and what the speaker says.
 
-python tools/handout.py [dist] [-o handout.pdf]
+python tools/handout.py [dist]  .build/handout.pdf and .build/handout.ja.pdf
 """
 
 import argparse
@@ -21,11 +21,12 @@ ALL_THERE = """async () => {
 }"""
 FOOT = """<p style="width: 100%; margin: 0; font: 8pt Inter, sans-serif; text-align: center; color: #5f6b76">
     <span class="pageNumber"></span></p>"""
+OUTPUT = {"en": Path(".build/handout.pdf"), "ja": Path(".build/handout.ja.pdf")}
 
 
-def export(dist, output):
+def export(dist, output, language="en"):
     """Writes the PDF; -> its pages, bytes"""
-    with open_deck(dist) as deck:
+    with open_deck(dist, language=language) as deck:
         deck.page.route("**/*.webp", as_jpeg)
         deck.page.emulate_media(media="print")
         deck.page.goto(f"{deck.address}read.html")
@@ -45,11 +46,12 @@ def export(dist, output):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("dist", nargs="?", default="dist")
-    parser.add_argument("-o", "--output", type=Path, default=Path(".build/handout.pdf"))
-    args = parser.parse_args()
-    files.check(args.output, parents=True)
-    count, size = export(args.dist, args.output)
-    print(f"{args.output}: {count} pages, {size / 1e6:.1f} MB")
+    dist = parser.parse_args().dist
+    for output in OUTPUT.values():
+        files.check(output, parents=True)
+    for language, output in OUTPUT.items():
+        count, size = export(dist, output, language)
+        print(f"{output}: {count} pages, {size / 1e6:.1f} MB")
 
 
 if __name__ == "__main__":
