@@ -1,4 +1,4 @@
-"""The pages to read beside the built deck: all slides in one column, and every notebook as it ran."""
+"""The pages to read beside the built deck, in both languages: all slides in one column, every notebook as it ran."""
 
 import html
 import json
@@ -11,19 +11,28 @@ from conftest import ROOT, needs_deck
 from test_deck import region
 
 from notes import LANGUAGES, for_readers, labels
-from reading.notebooks import PICTURES
+from reading.notebooks import PICTURES, paths
+from reading.page import Edition, place
 from sources import INCLUDE, pages, slides
 
 DIST = ROOT / "dist"
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-NAMES = ["read.html", *(f"notebooks/{path.stem}.html" for path in NOTEBOOKS)]
-EVERY = pytest.mark.parametrize("name", NAMES)
-NOTES = [
-    note
-    for language in ("en", "ja")
-    for page in sorted((ROOT / "slides/pages" / language).glob("*.md"))
-    for note in re.findall(r"<!--(.*?)-->", page.read_text(), re.S)
+EDITIONS = [Edition("en"), Edition("ja")]
+NOTEBOOKS = paths(EDITIONS[0])
+NAMES = [
+    edition.folder + name
+    for edition in EDITIONS
+    for name in ("read.html", *(f"notebooks/{path.stem}.html" for path in paths(edition)))
 ]
+EVERY = pytest.mark.parametrize("name", NAMES)
+IN_BOTH = pytest.mark.parametrize("edition", EDITIONS, ids=lambda edition: edition.language)
+NOTES = {
+    edition.language: [
+        note for page in pages(edition.entry) for note in re.findall(r"<!--(.*?)-->", page.read_text(), re.S)
+    ]
+    for edition in EDITIONS
+}
+CODE = re.compile(r"<(pre|code|style)\b.*?</\1>", re.S)
+ENGLISH = re.compile(r"\b(?:[a-z]+[,:;]? ){3}[a-z]+")  # names have capitals, prompts are known
 
 
 class Page(HTMLParser):
@@ -52,19 +61,20 @@ class Page(HTMLParser):
         return [attrs["id"] for _, attrs in self.tags if "id" in attrs]
 
 
-def sections():
+def sections(edition):
     """{number: HTML of a slide}, in the order of the page"""
-    parts = re.split(r'<(?:section|header)[^>]* id="(\d+)"', (DIST / "read.html").read_text())
+    text = (DIST / edition.folder / "read.html").read_text()
+    parts = re.split(r'<(?:section|header)[^>]* id="(\d+)"', text)
     return dict(zip(map(int, parts[1::2]), parts[2::2], strict=True))
 
 
 def plain(markup):
-    return html.unescape(re.sub(r"<[^>]+>", "", markup))
+    return html.unescape(re.sub(r"<[^>]+>", "", markup)).replace("\N{NO-BREAK SPACE}", " ")
 
 
 def test_notes_are_edited_for_readers():
     """Something is left of each, and nothing that is for the speaker alone"""
-    for note in NOTES:
+    for note in sum(NOTES.values(), []):
         for told in (False, True):
             found = [
                 text for part in for_readers(note, told=told) for text in ([part] if isinstance(part, str) else part)
@@ -85,19 +95,21 @@ def test_clicks_become_a_list_and_the_last_one_which_shows_all_goes():
 
 
 @needs_deck
-def test_every_slide_is_there_once_and_in_order():
-    page = Page("read.html")
-    titles = [title for title, _ in slides()]
+@IN_BOTH
+def test_every_slide_is_there_once_and_in_order(edition):
+    page = Page(f"{edition.folder}read.html")
+    titles = [title for title, _ in slides(edition.entry)]
     assert [id for id in page.ids() if id.isdigit()] == [str(no) for no in range(1, len(titles) + 1)]
-    headings = [re.search(r"<h([123])>(.*?)</h\1>", text)[2] for text in sections().values()]
-    assert [heading for heading, title in zip(headings, titles) if not html.unescape(heading).endswith(title)] == []
+    headings = [re.search(r"<h([123])>(.*?)</h\1>", text)[2] for text in sections(edition).values()]
+    assert [heading for heading, title in zip(headings, titles) if not plain(heading).endswith(title)] == []
 
 
 @needs_deck
-def test_what_a_slide_shows_and_what_is_said_is_there():
+@IN_BOTH
+def test_what_a_slide_shows_and_what_is_said_is_there(edition):
     """Its code, letter by letter, its figures, and the words of its notes"""
-    texts = [text for page in pages() for text in re.findall(r"<!--(.*?)-->", page.read_text(), re.S)]
-    for (title, text), note, made in zip(slides(), texts, sections().values(), strict=True):
+    parts = zip(slides(edition.entry), NOTES[edition.language], sections(edition).values(), strict=True)
+    for (title, text), note, made in parts:
         blocks = [plain(re.sub(r'<b class="mark".*?</b>', "", pre)) for pre in re.findall(r"<pre.*?</pre>", made, re.S)]
         for path, anchor, *_ in INCLUDE.findall(text):
             file = ROOT / path.removeprefix("@/")
@@ -105,10 +117,10 @@ def test_what_a_slide_shows_and_what_is_said_is_there():
             margin = min(len(line) - len(line.lstrip()) for line in lines if line.strip())
             assert "\n".join(line[margin:] for line in lines).rstrip() in blocks, (title, path)
         for figure in re.findall(r'<Figure\b[^>]* name="([^"]+)"', text):
-            assert f'src="figures/{figure}"' in made, title
+            assert f'src="{place(figure, edition)}"' in made, title
         said = plain(made.partition('class="said"')[2])
         words = re.sub(r"[`*]", "", next(part for part in for_readers(note) if isinstance(part, str)))
-        assert words.split(".")[0] in said, title
+        assert re.split("[.。]", words)[0] in said, title
 
 
 @needs_deck
@@ -136,12 +148,28 @@ def test_links_lead_somewhere_and_nothing_comes_from_elsewhere(name):
 
 
 @needs_deck
-def test_the_style_sheet_brings_the_fonts_of_the_deck_and_asks_nobody_else():
-    text = (DIST / "read.css").read_text()
+@IN_BOTH
+def test_the_style_sheet_brings_the_fonts_of_the_deck_and_asks_nobody_else(edition):
+    folder = DIST / edition.folder
+    text = (folder / "read.css").read_text()
     urls = [url for url in re.findall(r"url\([\"']?([^)\"']+)", text) if not url.startswith("data:")]
-    assert urls and [url for url in urls if not (DIST / url).is_file()] == []
-    for family in ("Inter Variable", "JetBrains Mono Variable", "KaTeX_Main"):
+    assert urls and [url for url in urls if not (folder / url).is_file()] == []
+    families = ["Inter Variable", "JetBrains Mono Variable", "KaTeX_Main"]
+    for family in [*families, "Noto Sans JP Variable"] if edition.language == "ja" else families:
         assert re.search(rf"@font-face ?\{{[^}}]*{family}", text), family
+
+
+@needs_deck
+@EVERY
+def test_no_english_is_left_in_japanese_and_no_markdown_anywhere(name):
+    """Nor in what a screen reader says, but of figures: test_figure_words.py. Prompts are English in both."""
+    page, made = Page(name), json.loads((ROOT / "public/manifest.json").read_text())["figures"].values()
+    heard = [attrs[key] for _, attrs in page.tags for key in ("aria-label", "title") if attrs.get(key)]
+    said = "\n".join([plain(CODE.sub("", page.text)), *heard])
+    prompts = {figure["prompt"] for figure in made if isinstance(figure["prompt"], str)}
+    sentences = ENGLISH.findall(re.sub("|".join(["“[^”]*”", *map(re.escape, prompts)]), "", said))
+    assert sentences == [] if name.startswith("ja/") else sentences
+    assert re.findall(r"\*\*|\]\(", said) == []
 
 
 @needs_deck
@@ -157,9 +185,10 @@ def test_pictures_are_described_and_headings_are_in_order(name):
 
 
 @needs_deck
+@IN_BOTH
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_with_all_that_came_of_it(path):
-    page = Page(f"notebooks/{path.stem}.html")
+def test_a_notebook_with_all_that_came_of_it(path, edition):
+    page = Page(f"{edition.folder}notebooks/{path.stem}.html")
     cells = [cell for cell in nbformat.read(path, 4).cells if cell.cell_type == "code"]
     blocks = [plain(pre) for pre in re.findall(r'<pre class="python".*?</pre>', page.text, re.S)]
     assert blocks == [cell.source for cell in cells]
@@ -169,8 +198,17 @@ def test_a_notebook_with_all_that_came_of_it(path):
     for figure, entry in made.items():
         if entry["notebook"] == path.stem:
             assert entry["cell"] in page.ids() and (
-                figure.endswith(".json") or f'src="../figures/{figure}"' in page.text
+                figure.endswith(".json") or f'src="../{place(figure, edition)}"' in page.text
             )
+
+
+@needs_deck
+@EVERY
+def test_the_same_page_in_the_other_language_is_one_click_away(name):
+    there = name.removeprefix("ja/") if name.startswith("ja/") else f"ja/{name}"
+    ways = [attrs for _, attrs in Page(name).tags if "hreflang" in attrs]
+    assert [way["hreflang"] for way in ways] == ["en" if name.startswith("ja/") else "ja"] * 2
+    assert {((DIST / name).parent / way["href"]).resolve() for way in ways} == {(DIST / there).resolve()}
 
 
 def test_what_cells_show_is_known():
@@ -186,15 +224,15 @@ def test_what_cells_show_is_known():
 
 
 @needs_deck
-def test_they_are_small():
-    size = lambda name: (DIST / name).stat().st_size
+@IN_BOTH
+def test_they_are_small(edition):
+    size = lambda name: (DIST / edition.folder / name).stat().st_size
     assert size("read.html") < 800e3 and size("read.css") < 100e3
-    assert [name for name in NAMES[1:] if size(name) > 200e3] == []
+    assert [path.stem for path in paths(edition) if size(f"notebooks/{path.stem}.html") > 200e3] == []
 
 
 @needs_deck
-def test_who_has_no_javascript_is_led_there():
-    for page, up in ("index.html", "."), ("ja/index.html", ".."):
-        assert re.search(
-            rf'<noscript>.*href="{re.escape(up)}/read\.html".*</noscript>', (DIST / page).read_text(), re.S
-        )
+@IN_BOTH
+def test_who_has_no_javascript_is_led_there(edition):
+    text = (DIST / edition.folder / "index.html").read_text()
+    assert re.search(r'<noscript>.*href="\./read\.html".*</noscript>', text, re.S)

@@ -13,6 +13,9 @@ EN, JA = (json.loads((SLIDES / f"words/{language}.json").read_text()) for langua
 IDEAS = json.loads((SLIDES / "python/ideas.json").read_text())
 FILES = [*SLIDES.rglob("*.vue"), *SLIDES.rglob("*.ts")]
 SOURCES = {str(path.relative_to(SLIDES)): path.read_text() for path in FILES}
+# The pages to read say some of it, too; their quotes are other ones
+READING = [path for path in (ROOT / "tools/reading").iterdir() if path.suffix in {".py", ".j2"}]
+SAID = [*SOURCES.values(), *(path.read_text().replace('"', "'") for path in READING)]
 
 INNER = r"(?:[^()]|\((?:[^()]|\([^()]*\))*\))*"  # brackets within brackets
 SAY = re.compile(rf"\b(?:say|words)\({INNER}\)")
@@ -107,8 +110,8 @@ def test_everything_is_translated():
 
 
 def test_what_is_said_has_words_and_all_words_are_said():
-    names, beginnings = (set().union(*found) for found in zip(*map(called, SOURCES.values())))
-    everything = "\n".join(SOURCES.values())
+    names, beginnings = (set().union(*found) for found in zip(*map(called, SAID)))
+    everything = "\n".join(SAID)
     assert names - set(EN) == set()
     assert beginnings == {"engine.", "idea.", "look.", "machine.", "network.", "shape."}
     assert [key for key in EN if f"'{key}'" not in everything and not key.startswith(tuple(beginnings))] == []
@@ -134,6 +137,12 @@ def test_a_sentence_is_given_its_values():
 @pytest.mark.parametrize("name", sorted({*SOURCES} - BUILDS))
 def test_no_english_is_left(name):
     assert english(SOURCES[name]) == []
+
+
+@pytest.mark.parametrize("path", [path for path in READING if path.suffix == ".j2"], ids=lambda path: path.name)
+def test_no_english_is_left_on_pages_to_read(path):
+    said = Template(re.sub(r"\{%.*?%\}|\{\{.*?\}\}", "", path.read_text())).said
+    assert [text for text in said if re.search("[A-Za-z]{2}", text)] == []
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,13 @@
 () => {
   const PARTICLE = /^(?:は|が|を|に|で|と|も|の|へ|や|から|まで|より)(?=[、。\s\p{sc=Han}\p{scx=Katakana}\w「(]|$)/u
   const CLOSING = /^[、。，．・：；？！」』）】〕〉》ーぁぃぅぇぉっゃゅょゎァィゥェォッャュョヮヵヶ々)\]:]/u
-  const slide = document.querySelector('#slide-content')
+  const shown = document.querySelector('#slide-content') ?? document.body
   const blockOf = e => getComputedStyle(e).display === 'inline' ? blockOf(e.parentElement) : e
   const wrong = []
 
   // The text of each block, letter by letter, with where it stands
   const blocks = new Map()
-  const nodes = document.createTreeWalker(slide, NodeFilter.SHOW_TEXT | NodeFilter.SHOW_ELEMENT)
+  const nodes = document.createTreeWalker(shown, NodeFilter.SHOW_TEXT | NodeFilter.SHOW_ELEMENT)
   for (let node = nodes.nextNode(); node; node = nodes.nextNode()) {
     const e = node.parentElement
     if (node.nodeName === 'BR')
