@@ -53,5 +53,5 @@ def for_readers(note, clicks=0, told=False):
             found[-1] += items
         else:
             found += [part for part in (text.strip(), items) if part]
-        found += [" ".join(filter(None, after))] if any(after) else []
+        found += [" ".join(filter(None, after)).replace("。 ", "。")] if any(after) else []
     return [part[:-1] if isinstance(part, list) and len(part) == clicks else part for part in found]

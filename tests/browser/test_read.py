@@ -7,7 +7,7 @@ from test_reading import EDITIONS, IN_BOTH, NAMES
 
 import handout
 from sources import slides
-from walk import ROOT, open_built, violations
+from walk import LINES, ROOT, open_built, violations
 
 
 def test_for_everybody_on_a_phone(deck):
@@ -19,6 +19,13 @@ def test_for_everybody_on_a_phone(deck):
         assert deck.take_problems() == [], name
         assert deck.page.evaluate("document.scrollingElement.scrollWidth") <= 390, name
         assert violations(deck.page) == [], name
+
+
+def test_no_line_of_japanese_begins_where_none_may(deck):
+    for name in NAMES:
+        if name.startswith("ja/"):
+            deck.page.goto(deck.address + name)
+            assert deck.page.evaluate(LINES) == [], name
 
 
 @IN_BOTH

@@ -21,8 +21,8 @@ GITHUB = f"https://github.com/{repository()}"
 MARKDOWN = MarkdownIt("commonmark", {"html": True}).enable("table")
 FORMULA = re.compile(r"`[^`]*`|(?P<display>\$\$(.+?)\$\$)|(?<![\\\w$])\$(?=\S)([^$\n]+?)(?<=\S)\$(?!\w)", re.S)
 TOKEN = re.compile("<p>\ue000(\\d+)\ue002</p>|\ue000(\\d+)[\ue001\ue002]")
-# In Japanese, what follows a number or a Latin word within a phrase stays on its line: vite.config.ts
-UNBROKEN = re.compile(r"(?<=[\w)%>]) (?=[ぁ-ん])|(?<=\d) (?=[一-龠ァ-ヶ])", re.A)
+# In Japanese, what follows a number or a Latin word within a phrase stays on its line: vite.config.ts. And a Greek one
+UNBROKEN = re.compile(r"(?<=[\wα-ω)%>]) (?=[ぁ-ん])|(?<=\d) (?=[一-龠ァ-ヶ])", re.A)
 
 
 @functools.cache
