@@ -61,6 +61,9 @@ async function hasGpu() {
   return adapter != null && !adapter.info.isFallbackAdapter
 }
 
+/** WebKitGTK calls a page isolated that may not share memory all the same. */
+const sharesMemory = () => self.crossOriginIsolated && typeof SharedArrayBuffer === 'function'
+
 /** `only`: on this device and no other; otherwise where one call of the UNet is faster. */
 async function openOn(device: Device, info: ModelInfo, base: string, onProgress: Options['onProgress'], only: boolean): Promise<Model> {
   const runtime = device === 'wasm' ? await import('./wasm') : await import('./webgpu')
@@ -71,7 +74,7 @@ async function openOn(device: Device, info: ModelInfo, base: string, onProgress:
   const [wasm, ...contents] = await readFiles(base, [wasmFile, ...names.map(file)], [file(ENCODER)], onProgress)
   const content = (name: string) => contents[names.indexOf(name)]
 
-  const threads = self.crossOriginIsolated ? Math.min(4, navigator.hardwareConcurrency) : 1
+  const threads = sharesMemory() ? Math.min(4, navigator.hardwareConcurrency) : 1
   ort.env.logLevel = 'error'
   Object.assign(ort.env.wasm, { wasmBinary: wasm, wasmPaths: { mjs: files.mjs }, numThreads: threads })
   const openGraph = (graph: ArrayBuffer, device: Device) =>

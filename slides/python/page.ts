@@ -115,7 +115,8 @@ function startWorker() {
   // A blob's worker obeys the page's content security policy; one with an address of its own would have none.
   const blob = URL.createObjectURL(new Blob([`import ${JSON.stringify(new URL(workerUrl, document.baseURI).href)}`], { type: 'text/javascript' }))
   const worker = new Worker(blob, { type: 'module' })
-  const interrupts = self.crossOriginIsolated ? new SharedArrayBuffer(1) : null
+  // WebKitGTK calls a page isolated that may not share memory all the same
+  const interrupts = self.crossOriginIsolated && typeof SharedArrayBuffer === 'function' ? new SharedArrayBuffer(1) : null
   const send = (message: ToWorker) => worker.postMessage(message)
   let hear: (message: FromWorker) => void
   let fail: (failure: Failure) => void
