@@ -1,13 +1,12 @@
 """The built deck in the three engines that browsers are made of, on this machine: `make engines`.
 
-In Chromium, Firefox and WebKitGTK: every slide of both languages after its last click, a prompt painted as Python paints
-it, a block of code changed and run, and all of that once more when the server is gone. Pictures: .build/engines/.
+In Chromium, Firefox and WebKitGTK: every slide of both languages after its last click, a prompt painted as Python
+paints it, a block of code changed and run, and all but the slides once more when the server is gone. Pictures: .build/engines/.
 """
 
 import multiprocessing
 import shutil
 import sys
-import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -71,7 +70,7 @@ def slides(deck, folder):
     faults = {}
     folder.mkdir(parents=True)
     for no in deck.walk_last():
-        deck.page.screenshot(path=folder / f"{no:02}.png")
+        deck.page.screenshot(path=folder / f"{no:03}.png")
         faults[no] = [*deck.page.evaluate(LOOK, [WIDTH, HEIGHT, SMALLEST]), *deck.take_problems()]
     sheet(sorted(folder.glob("*.png")), folder.with_suffix(".png"))
     right = sum(not found for found in faults.values())
@@ -136,6 +135,7 @@ def row(name, expected):
                 said, found = check()
             except Exception as error:  # whatever a browser says: the next check may work all the same
                 said, found = "no", [str(error).splitlines()[0]]
+            print(f"{name}, {what}: {said}", *found, sep="\n    ", file=sys.stderr, flush=True)
             cells.append(said if not found else f"{said}: {len(found)} faults")
             faults += [f"{name}, {what}: {fault}" for fault in found]
         return [f"{name} {page.version}", *cells], faults

@@ -35,7 +35,8 @@ if (!window.wrong) {{
     window.wrong = []
     const error = console.error
     console.error = (...all) => (wrong.push(`console: ${{all.join(' ')}}`), error.apply(console, all))
-    addEventListener('error', e => wrong.push(e.message ?? `did not load: ${{e.target.src ?? e.target.href}}`), true)
+    const loads = e => e.message ?? (e.target.matches('[rel=modulepreload]') ? null : `did not load: ${{e.target.src ?? e.target.href}}`)
+    addEventListener('error', e => loads(e) && wrong.push(loads(e)), true)
     addEventListener('unhandledrejection', e => wrong.push(String(e.reason)))
 }}
 const call = async () => {{ const found = ({expression}

@@ -7,6 +7,7 @@
 
 import type { Calls, Events, Reply, Request } from './messages'
 import type { Device, Loaded, Network, Result, Settings, Tensor, Tokens, Watch } from './types'
+import { startWorker } from './start'
 import { EngineError } from './types'
 import workerUrl from './worker?worker&url'
 
@@ -102,9 +103,7 @@ function openWorker() {
   const waiting = new Map<number, { resolve: (value: any) => void, reject: (error: EngineError) => void, watch: Partial<Events> }>()
   let calls = 0
 
-  // A blob's worker obeys the page's content security policy; one with an address of its own would have none.
-  const blob = URL.createObjectURL(new Blob([`import ${JSON.stringify(new URL(workerUrl, document.baseURI).href)}`], { type: 'text/javascript' }))
-  const worker = startWorker(blob)
+  const { worker, stop } = start()
 
   function fail(error: EngineError) {
     waiting.forEach(({ reject }) => reject(error))
@@ -135,16 +134,15 @@ function openWorker() {
     },
     cancel: (id: number) => send({ cancel: id }),
     close() {
-      worker.terminate()
-      URL.revokeObjectURL(blob)
+      stop()
       fail(new EngineError('closed'))
     },
   }
 }
 
-function startWorker(url: string) {
+function start() {
   try {
-    return new Worker(url, { type: 'module' })
+    return startWorker(workerUrl)
   }
   catch {
     throw noWorker()

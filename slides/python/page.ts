@@ -1,6 +1,7 @@
 // Python in this page: pyodide in a worker, the real pipeline.py and scheduler.py on a small torch, the deck's own engine.
 
 import type { Engine, Tensor, Tokens } from '../engine/engine'
+import { startWorker } from '../engine/start'
 import { USUAL } from '../engine/types'
 import { shared } from '../scope'
 import { say, told } from '../words'
@@ -30,11 +31,11 @@ function readSources() {
 
 /** `useEngine`: the page's one engine, loaded. */
 export function openPython(useEngine = async (): Promise<Engine> => (await import('../lab/engine')).useEngine()): Python {
-  let worker: ReturnType<typeof startWorker> | null = null
+  let worker: ReturnType<typeof startPython> | null = null
   let current: Run | null = null
 
   async function load({ onState = () => {} }: Pick<Events, 'onState'> = {}) {
-    worker ??= startWorker()
+    worker ??= startPython()
     const mine = worker
     mine.onBytes = bytes => onState(say('python.comes', { done: (bytes / 1e6).toFixed(1), total: (__PYODIDE__.bytes / 1e6).toFixed(1) }))
     await mine.loaded.catch((failure) => {
@@ -109,12 +110,10 @@ function missing(error: unknown): never {
 }
 
 /** The worker, and what it is doing: loading, or running one task. */
-function startWorker() {
+function startPython() {
   if (typeof WebAssembly !== 'object' || typeof Worker !== 'function')
     throw new Failure('missing', say('python.no-webassembly'))
-  // A blob's worker obeys the page's content security policy; one with an address of its own would have none.
-  const blob = URL.createObjectURL(new Blob([`import ${JSON.stringify(new URL(workerUrl, document.baseURI).href)}`], { type: 'text/javascript' }))
-  const worker = new Worker(blob, { type: 'module' })
+  const { worker, stop } = startWorker(workerUrl)
   // WebKitGTK calls a page isolated that may not share memory all the same
   const interrupts = self.crossOriginIsolated && typeof SharedArrayBuffer === 'function' ? new SharedArrayBuffer(1) : null
   const send = (message: ToWorker) => worker.postMessage(message)
@@ -229,8 +228,7 @@ function startWorker() {
     },
 
     close() {
-      worker.terminate()
-      URL.revokeObjectURL(blob)
+      stop()
       fail(new Failure('lost', say('python.ended')))
     },
   }

@@ -1,0 +1,18 @@
+// How every worker of the deck begins.
+
+/** A worker of a module, given by its address; stop() ends it. Throws where the browser has none. */
+export function startWorker(address: string) {
+  const url = new URL(address, document.baseURI).href
+  // slides/sw.js keeps what the page asks for; at a first visit, what a worker asks for may pass it by.
+  fetch(url, { cache: 'force-cache' }).catch(() => {})
+  // A blob's worker obeys the page's content security policy; one with an address of its own would have none.
+  const blob = URL.createObjectURL(new Blob([`import ${JSON.stringify(url)}`], { type: 'text/javascript' }))
+  const worker = new Worker(blob, { type: 'module' })
+  return {
+    worker,
+    stop() {
+      worker.terminate()
+      URL.revokeObjectURL(blob)
+    },
+  }
+}
