@@ -11,6 +11,7 @@
 # make quick          of these, what needs no notebook to have run, no deck and no browser: some minutes
 # make lint           how the Python is written, and what it says of its types: some seconds
 # make parity         what the Japanese deck still owes the English one, slide by slide
+# make engines      the deck, the Lab and live code in Chromium, Firefox and WebKitGTK
 # make bench          how fast, beside diffusers and in a browser: docs/speed.md
 # make shots          a picture of every slide at every click, in .build/shots/
 # make contact-sheet  all slides on one sheet, .build/contact-sheet.png
@@ -32,7 +33,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: talk slides slides-ja build pdf handout figures check test quick lint parity bench shots contact-sheet looks ideas recording sources newest lowest audit lock \
+.PHONY: talk slides slides-ja build pdf handout figures check test quick lint parity engines bench shots contact-sheet looks ideas recording sources newest lowest audit lock \
         address clean help figures-there
 
 PORT ?= 3030
@@ -101,6 +102,10 @@ figures: $(FIGURES)
 
 check: $(FIGURES)
 	@.venv/bin/sdscope check
+
+engines: $(BUILT)
+	@.venv/bin/python tools/browser.py > /dev/null
+	@.venv/bin/python tools/engines.py
 
 bench: $(INSTALLED) $(MODULES)
 	@.venv/bin/python tools/bench.py

@@ -37,7 +37,7 @@ def test_only_make_is_called(name):
     for step in steps(name):
         if "uses" in step:
             assert re.fullmatch(rf"actions/({'|'.join(ACTIONS)})@[0-9a-f]{{40}}", step["uses"])
-        elif not step["run"].startswith("gh issue create "):
+        elif not step["run"].startswith(("gh issue create ", "sudo apt-get update ")):
             called = step["run"].replace("${{ matrix.versions }}", "newest lowest")
             assert called.startswith("make ") and set(called.split()[1:]) <= targets
 

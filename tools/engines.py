@@ -35,7 +35,7 @@ KEPT = """async address => {
     return navigator.serviceWorker.controller && kept && (await (await caches.open(kept)).keys()).length > 60
 }"""
 CODE = "[...document.querySelectorAll('.sheet .cm-line')].map(line => line.textContent).join('\\n')"
-SAYS = "document.querySelector('.sheet .seen .says').innerText"
+SAYS = "['.cm-told', '.failed', '.seen .says'].map(part => document.querySelector(`.sheet ${part}`)).find(Boolean).innerText"
 
 
 @contextmanager

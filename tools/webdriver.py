@@ -28,16 +28,18 @@ PREFERENCES = {
 }
 FIREFOX = ("firefox-esr", "firefox")
 KEYS = {"Escape": "\ue00c", "Enter": "\ue007", "Control": "\ue009", "ArrowRight": "\ue014"}
-# What goes wrong is heard from the first call on: neither browser tells of more, driven like this.
+# What goes wrong is heard from the first call on: neither browser tells of more, driven like this. No fault is that
+# Firefox does not fetch in advance what it has, nor that WebKitGTK does not let Slidev keep the screen awake.
 CALL = """
 const [given, done] = arguments
 if (!window.wrong) {{
     window.wrong = []
     const error = console.error
     console.error = (...all) => (wrong.push(`console: ${{all.join(' ')}}`), error.apply(console, all))
-    const loads = e => e.message ?? (e.target.matches('[rel=modulepreload]') ? null : `did not load: ${{e.target.src ?? e.target.href}}`)
-    addEventListener('error', e => loads(e) && wrong.push(loads(e)), true)
-    addEventListener('unhandledrejection', e => wrong.push(String(e.reason)))
+    const address = ({{ target }}) => target.matches('[rel=modulepreload]') || `did not load: ${{target.src ?? target.href}}`
+    const heard = what => what === true || wrong.push(String(what))
+    addEventListener('error', e => heard(e.message ?? address(e)), true)
+    addEventListener('unhandledrejection', e => heard(e.reason?.name === 'NotAllowedError' || e.reason))
 }}
 const call = async () => {{ const found = ({expression}
 ); return typeof found === 'function' ? found(given) : found }}
