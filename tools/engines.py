@@ -1,7 +1,8 @@
 """The built deck in the three engines that browsers are made of, on this machine: `make engines`.
 
 In Chromium, Firefox and WebKitGTK: every slide of both languages after its last click, a prompt painted as Python
-paints it, a block of code changed and run, and all but the slides once more when the server is gone. Pictures: .build/engines/.
+paints it, a block of code changed and run, and all but the slides once more when the server is gone. The slides as each
+shows them: .build/engines/.
 """
 
 import multiprocessing
@@ -35,7 +36,8 @@ KEPT = """async address => {
     return navigator.serviceWorker.controller && kept && (await (await caches.open(kept)).keys()).length > 60
 }"""
 CODE = "[...document.querySelectorAll('.sheet .cm-line')].map(line => line.textContent).join('\\n')"
-SAYS = "['.cm-told', '.failed', '.seen .says'].map(part => document.querySelector(`.sheet ${part}`)).find(Boolean).innerText"
+SAYS = """['.cm-told', '.failed', '.seen .says'].map(part => document.querySelector(`.sheet ${part}`))
+    .find(Boolean).innerText"""
 
 
 @contextmanager

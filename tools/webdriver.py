@@ -36,7 +36,7 @@ if (!window.wrong) {{
     window.wrong = []
     const error = console.error
     console.error = (...all) => (wrong.push(`console: ${{all.join(' ')}}`), error.apply(console, all))
-    const address = ({{ target }}) => target.matches('[rel=modulepreload]') || `did not load: ${{target.src ?? target.href}}`
+    const address = ({{ target }}) => target.matches('[rel=modulepreload]') || `no ${{target.src ?? target.href}}`
     const heard = what => what === true || wrong.push(String(what))
     addEventListener('error', e => heard(e.message ?? address(e)), true)
     addEventListener('unhandledrejection', e => heard(e.reason?.name === 'NotAllowedError' || e.reason))
