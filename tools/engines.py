@@ -6,8 +6,10 @@ shows them: .build/engines/.
 """
 
 import multiprocessing
+import re
 import shutil
 import sys
+import textwrap
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -35,7 +37,8 @@ KEPT = """async address => {
     const kept = (await caches.keys()).find(name => name.startsWith(`deck ${address} `))
     return navigator.serviceWorker.controller && kept && (await (await caches.open(kept)).keys()).length > 60
 }"""
-CODE = "[...document.querySelectorAll('.sheet .cm-line')].map(line => line.textContent).join('\\n')"
+REGION = re.search(r" *# region denoise\n(.*?) *# endregion", Path("src/sdscope/pipeline.py").read_text(), re.S)[1]
+CHANGED = textwrap.dedent(REGION).replace("int(num_inference_steps)", "2")
 SAYS = """['.cm-told', '.failed', '.seen .says'].map(part => document.querySelector(`.sheet ${part}`))
     .find(Boolean).innerText"""
 
@@ -98,9 +101,8 @@ def code(deck):
     deck.settle(no, 0)
     page.keyboard.press("e")
     page.wait_for_function("document.activeElement.closest('.cm-editor')")
-    changed = page.evaluate(CODE).replace("int(num_inference_steps)", "2")
     page.keyboard.press("Control+a")
-    page.evaluate("text => document.execCommand('insertText', false, text)", changed)
+    page.evaluate("text => document.execCommand('insertText', false, text)", CHANGED)
     page.keyboard.press("Control+Enter")
     page.wait_for_function("document.querySelector('.sheet .stop')")
     page.wait_for_function("document.querySelector('.sheet .go:not(.stop)')", timeout=WAIT)
