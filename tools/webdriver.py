@@ -54,7 +54,12 @@ class Keyboard:
 
     def press(self, keys):
         keys = [KEYS.get(key, key) for key in keys.split("+")]
-        steps = [dict(type="keyDown", value=k) for k in keys] + [dict(type="keyUp", value=k) for k in keys[::-1]]
+        down, up = ([dict(type=way, value=key) for key in keys] for way in ("keyDown", "keyUp"))
+        steps = [
+            *down,
+            dict(type="pause", duration=100),
+            *up,
+        ]  # as long as a finger: a key that is up again is not seen
         self.ask("PerformActions", actions=[dict(type="key", id="keyboard", actions=steps)])
 
 
