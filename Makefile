@@ -42,7 +42,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do $$p -c "
 
 PACKAGE   := $(shell find src/sdscope -type f -not -path '*/__pycache__/*' -not -name '*.md')
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
-SHORT     := $(wildcard notebooks/03_* notebooks/08_* notebooks/1[0-3]_*)# each takes a minute
+SHORT     := $(wildcard notebooks/03_* notebooks/08_* notebooks/1[01]_*)# each takes a minute
 READ      := $(shell find tools/read.py tools/reading tools/notes.py tools/sources.py notebooks/ja -type f -not -path '*/__pycache__/*')
 DECK      := slides.en.md slides.ja.md vite.config.ts public/favicon.svg $(shell find slides -type f -not -name README.md)
 
