@@ -60,7 +60,8 @@ class Deck:
 
     def settle(self, no, click):
         """Waits until slide `no` stands still at `click`."""
-        self.page.wait_for_function(f"() => {NAV}?.currentSlideNo === {no} && {NAV}.clicks === {click}")
+        there = f"document.querySelector('[data-slidev-no=\"{no}\"] .slidev-layout')"  # a jump fetches it first
+        self.page.wait_for_function(f"() => {NAV}?.currentSlideNo === {no} && {NAV}.clicks === {click} && {there}")
         self.page.wait_for_timeout(50)  # what a click sets off has begun, and two frames later so have its fonts
         self.page.evaluate("() => new Promise(drawn => requestAnimationFrame(() => requestAnimationFrame(drawn)))")
         self.page.wait_for_function(SETTLED)
