@@ -85,7 +85,7 @@ test: lint $(BUILT)
 	$(call say,The package)
 	@.venv/bin/python -m pytest -n logical tests --ignore=tests/browser
 	$(call say,The deck in a browser)
-	@.venv/bin/python -m pytest -n logical --dist loadgroup tests/browser
+	@.venv/bin/python -m pytest -n logical --dist loadfile tests/browser
 
 quick: lint
 	@.venv/bin/python -m pytest -n logical tests --ignore=tests/browser

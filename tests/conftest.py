@@ -1,6 +1,7 @@
 """What the tests share: a tiny untrained model in diffusers' layout."""
 
 import os
+import pickle
 import shutil
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from filelock import FileLock
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 import sdscope
@@ -198,25 +200,33 @@ def deck():
 
 
 @pytest.fixture(scope="session")
-def walked():
+def walked(once):
     from walk import walk
 
-    return walk()
+    return once(walk)
 
 
 @pytest.fixture(scope="session")
-def walked_ja():
+def walked_ja(once):
     from walk import walk_japanese
 
-    return walk_japanese()
+    return once(walk_japanese)
 
 
-def pytest_collection_modifyitems(items):
-    """One worker goes through the deck for all that look at it, and opens one browser for the tests of one file"""
-    for item in items:
-        if item.path.parent.name == "browser":
-            looks = {"walked", "walked_ja", "both", "printed"} & set(item.fixturenames)
-            item.add_marker(pytest.mark.xdist_group("walk" if looks else item.path.stem))
+@pytest.fixture(scope="session")
+def once(tmp_path_factory, worker_id):
+    """What a function gives, by one worker for all of them: as pytest-xdist's documentation has it"""
+
+    def shared(make):
+        if worker_id == "master":
+            return make()
+        path = tmp_path_factory.getbasetemp().parent / make.__name__
+        with FileLock(f"{path}.lock"):
+            if not path.exists():
+                path.write_bytes(pickle.dumps(make()))
+            return pickle.loads(path.read_bytes())
+
+    return shared
 
 
 def pytest_terminal_summary(terminalreporter):

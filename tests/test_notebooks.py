@@ -174,7 +174,7 @@ def test_the_tour_knows_what_is_taken_when_nothing_is_said():
 def test_a_user_runs_a_notebook_from_a_shell(tmp_path):
     """With a prompt of their own, anywhere: the figures lie in ./public and say what they show."""
     command = [sys.executable, "-m", "papermill", ROOT / "notebooks" / "04_denoise.ipynb", "out.ipynb"]
-    command += ["-p", "prompt", "a castle in the snow, night", "-p", "steps", "20"]
+    command += ["-p", "prompt", "a castle in the snow, night", "-p", "steps", "10"]
     env = {k: v for k, v in os.environ.items() if not k.startswith("SDSCOPE_")}
     done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=1800)
     assert done.returncode == 0, done.stderr[-2000:]
@@ -182,7 +182,7 @@ def test_a_user_runs_a_notebook_from_a_shell(tmp_path):
     entries = manifest.read(tmp_path / "public")
     assert set(entries) == set(saved("04_denoise")) == {path.name for path in (tmp_path / "public/figures").iterdir()}
     words = entries["attention_words.webp"]
-    assert (words["prompt"], words["steps"]) == ("a castle in the snow, night", 20)
+    assert (words["prompt"], words["steps"]) == ("a castle in the snow, night", 10)
     assert "castle" in words["alt"] and "snow" in words["alt"]
     outputs = [out for cell in nbformat.read(tmp_path / "out.ipynb", 4).cells for out in cell.get("outputs", [])]
     assert outputs and not any(out.output_type == "error" for out in outputs)

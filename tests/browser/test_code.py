@@ -85,6 +85,7 @@ def loop(talk):
     deck.settle(no, 0)
     yield deck
     deck.page.evaluate("document.querySelector('.sheet .close')?.click()")  # it may be closing, with another window
+    deck.page.wait_for_selector(".sheet", state="hidden")
     assert deck.take_problems() == []
 
 

@@ -95,7 +95,7 @@ def test_what_the_speaker_says_has_a_page_of_its_own(deck):
 
 
 def test_what_moves_stands_still_on_paper(printed, walked):
-    """Its still is on the page, pixel by pixel, but for what a JPEG loses, most of it where there is noise"""
+    """Its still is on the page, pixel by pixel, but for what a JPEG loses, most of it where noise has colours"""
     pixels = lambda image: np.asarray(image.convert("RGB"), dtype=float)
     still = lambda name: ROOT / "dist/figures" / name.replace(".", "_still.")
     stills = [
@@ -105,4 +105,4 @@ def test_what_moves_stands_still_on_paper(printed, walked):
     for title, path in stills:
         drawn = [image.image for image in printed.pages[walked.titles.index(title)].images]
         expected = Image.open(path)
-        assert any(d.size == expected.size and abs(pixels(d) - pixels(expected)).mean() < 6 for d in drawn), title
+        assert any(d.size == expected.size and abs(pixels(d) - pixels(expected)).mean() < 7 for d in drawn), title
