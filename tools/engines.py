@@ -8,6 +8,7 @@ shows them: .build/engines/.
 import multiprocessing
 import re
 import shutil
+import signal
 import sys
 import textwrap
 from contextlib import contextmanager
@@ -39,6 +40,8 @@ KEPT = """async address => {
 }"""
 REGION = re.search(r" *# region denoise\n(.*?) *# endregion", Path("src/sdscope/pipeline.py").read_text(), re.S)[1]
 CHANGED = textwrap.dedent(REGION).replace("int(num_inference_steps)", "2")
+OPEN = """() => [...document.querySelectorAll('#slide-content .change-it')]
+    .find(button => button.checkVisibility()).click()"""
 SAYS = """['.cm-told', '.failed', '.seen .says'].map(part => document.querySelector(`.sheet ${part}`))
     .find(Boolean).innerText"""
 
@@ -84,7 +87,7 @@ def slides(deck, folder):
 
 def lab(deck, expected):
     deck.page.goto(f"{deck.address}#/lab?prompt={PROMPT.replace(' ', '+')}&steps={STEPS}")
-    deck.page.wait_for_function("document.querySelector('.lab .save')", timeout=WAIT)
+    deck.page.wait_for_function("() => document.querySelector('.lab .save')", timeout=WAIT)
     painted = np.array(deck.page.evaluate(PICTURE), np.uint8).reshape(*expected.size, 4)[..., :3]
     like = psnr(to_tensor(painted), to_tensor(expected)).item()
     return f"{like:.1f} dB", deck.take_problems() + [f"the picture is like Python's by {like:.1f} dB only"] * (
@@ -99,20 +102,20 @@ def code(deck):
     no = deck.nav("slides.findIndex(slide => slide.meta.slide.title === 'The loop')") + 1
     page.goto(f"{deck.address}#/{no}")
     deck.settle(no, 0)
-    page.keyboard.press("e")
-    page.wait_for_function("document.activeElement.closest('.cm-editor')")
+    page.evaluate(OPEN)
+    page.wait_for_function("() => document.activeElement.closest('.cm-editor')")
     page.keyboard.press("Control+a")
     page.evaluate("text => document.execCommand('insertText', false, text)", CHANGED)
     page.keyboard.press("Control+Enter")
-    page.wait_for_function("document.querySelector('.sheet .stop')")
-    page.wait_for_function("document.querySelector('.sheet .go:not(.stop)')", timeout=WAIT)
+    page.wait_for_function("() => document.querySelector('.sheet .stop')")
+    page.wait_for_function("() => document.querySelector('.sheet .go:not(.stop)')", timeout=WAIT)
     said = page.evaluate(SAYS)
     return said, deck.take_problems() + [f"the code said: {said}"] * (not said.startswith("Painted in "))
 
 
 def second_visit(deck, stop, expected):
     deck.page.goto(f"{deck.address}#/2")
-    deck.page.wait_for_function(KEPT, deck.address, timeout=WAIT)
+    deck.page.wait_for_function(KEPT, arg=deck.address, timeout=WAIT)
     stop()
     deck.page.goto("about:blank")
     deck.page.goto(f"{deck.address}#/2")
@@ -146,6 +149,7 @@ def row(name, expected):
 
 
 def main():
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # no browser is left behind
     names = sys.argv[1:] or list(ENGINES)
     missing = [name for name in names if not all(any(map(shutil.which, either)) for either in ENGINES[name][1])]
     shutil.rmtree(OUT, ignore_errors=True)
