@@ -40,8 +40,11 @@ KEPT = """async address => {
 }"""
 REGION = re.search(r" *# region denoise\n(.*?) *# endregion", Path("src/sdscope/pipeline.py").read_text(), re.S)[1]
 CHANGED = textwrap.dedent(REGION).replace("int(num_inference_steps)", "2")
-OPEN = """() => [...document.querySelectorAll('#slide-content .change-it')]
-    .find(button => button.checkVisibility()).click()"""
+OPEN = """() => {
+    const button = [...document.querySelectorAll('#slide-content .change-it')].find(button => button.checkVisibility())
+    button?.click()
+    return Boolean(button)
+}"""
 SAYS = """['.cm-told', '.failed', '.seen .says'].map(part => document.querySelector(`.sheet ${part}`))
     .find(Boolean).innerText"""
 
@@ -102,7 +105,7 @@ def code(deck):
     no = deck.nav("slides.findIndex(slide => slide.meta.slide.title === 'The loop')") + 1
     page.goto(f"{deck.address}#/{no}")
     deck.settle(no, 0)
-    page.evaluate(OPEN)
+    page.wait_for_function(OPEN)
     page.wait_for_function("() => document.activeElement.closest('.cm-editor')")
     page.keyboard.press("Control+a")
     page.evaluate("text => document.execCommand('insertText', false, text)", CHANGED)
