@@ -1,4 +1,5 @@
 // How every worker of the deck begins.
+import begin from './begin.js?raw'
 
 /** A worker of a module, given by its address; stop() ends it. Throws where the browser has none. */
 export function startWorker(address: string) {
@@ -6,7 +7,7 @@ export function startWorker(address: string) {
   // slides/sw.js keeps what the page asks for; at a first visit, what a worker asks for may pass it by.
   fetch(url, { cache: 'force-cache' }).catch(() => {})
   // A blob's worker obeys the page's content security policy; one with an address of its own would have none.
-  const blob = URL.createObjectURL(new Blob([begin(url)], { type: 'text/javascript' }))
+  const blob = URL.createObjectURL(new Blob([begin.replace('ADDRESS', url)], { type: 'text/javascript' }))
   const worker = new Worker(blob, { type: 'module' })
   return {
     worker,
@@ -16,13 +17,3 @@ export function startWorker(address: string) {
     },
   }
 }
-
-/** Firefox gives what a blob imports from slides/sw.js only where it is imported while it runs: messages wait for it. */
-const begin = (url: string) => `
-  const early = []
-  const wait = event => early.push(event.data)
-  addEventListener('message', wait)
-  import(${JSON.stringify(url)}).then(() => {
-    removeEventListener('message', wait)
-    early.forEach(data => dispatchEvent(new MessageEvent('message', { data })))
-  }, (error) => setTimeout(() => { throw error }))`
