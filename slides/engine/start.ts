@@ -7,7 +7,7 @@ export function startWorker(address: string) {
   // slides/sw.js keeps what the page asks for; at a first visit, what a worker asks for may pass it by.
   fetch(url, { cache: 'force-cache' }).catch(() => {})
   // A blob's worker obeys the page's content security policy; one with an address of its own would have none.
-  const blob = URL.createObjectURL(new Blob([begin.replace('ADDRESS', url)], { type: 'text/javascript' }))
+  const blob = URL.createObjectURL(new Blob([begin.replace("'ADDRESS'", () => JSON.stringify(url))], { type: 'text/javascript' }))
   const worker = new Worker(blob, { type: 'module' })
   return {
     worker,
