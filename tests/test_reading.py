@@ -31,7 +31,7 @@ NOTES = {
     ]
     for edition in EDITIONS
 }
-CODE = re.compile(r"<(pre|code|style)\b.*?</\1>", re.S)
+CODE = re.compile(r"<(pre|code|style|q)\b.*?</\1>", re.S)  # and what is quoted
 ENGLISH = re.compile(r"\b(?:[a-z]+[,:;]? ){3}[a-z]+")  # names have capitals, prompts are known
 
 
