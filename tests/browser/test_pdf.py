@@ -86,10 +86,10 @@ def test_what_the_speaker_says_has_a_page_of_its_own(deck):
     next(deck.walk([3]))
     slide = deck.nav("currentSlideRoute.meta.slide")
     deck.page.add_style_tag(content=pdf.PAGE + pdf.NOTE)
-    before, note, after = (
-        "".join(letters(page.extract_text()) for page in PdfReader(made).pages)
-        for made in (pdf.printed(deck.page), pdf.spoken(deck.page, 3, slide), pdf.printed(deck.page))
-    )
+    made = [pdf.printed(deck.page), pdf.spoken(deck.page, 3, slide)]
+    deck.settle(3, 0)
+    made.append(pdf.printed(deck.page))
+    before, note, after = ("".join(letters(page.extract_text()) for page in PdfReader(data).pages) for data in made)
     assert letters(html.unescape(re.sub("<[^>]*>", "", slide["noteHTML"]))) in note and letters(slide["title"]) in note
     assert before == after and note not in before
 
@@ -105,4 +105,4 @@ def test_what_moves_stands_still_on_paper(printed, walked):
     for title, path in stills:
         drawn = [image.image for image in printed.pages[walked.titles.index(title)].images]
         expected = Image.open(path)
-        assert any(d.size == expected.size and abs(pixels(d) - pixels(expected)).mean() < 7 for d in drawn), title
+        assert any(d.size == expected.size and abs(pixels(d) - pixels(expected)).mean() < 8 for d in drawn), title
