@@ -21,13 +21,14 @@ PAGE = f"""@page {{ size: {WIDTH}px {HEIGHT}px; margin: 0 }}
     html, body {{ width: {WIDTH}px; height: {HEIGHT}px; overflow: hidden }}
     nav, .slidev-nav, .change-it, .language {{ display: none !important }}"""
 # What the speaker says comes on pages of its own, so that no slide is smaller for it.
-NOTE = """body:has(#note) > :not(#note) { display: none }
-    html:has(#note), body:has(#note) { height: auto; overflow: visible }
+NOTE = """.noted body > :not(#note) { display: none }
+    html.noted, .noted body { height: auto; overflow: visible }
     @page note { margin: 44px 60px }
     #note { page: note; font: 19px/1.55 var(--sans); color: var(--ink) }
     #note h1 { margin: 0 0 14px; font-size: 15px; color: var(--muted) }
     #note p { margin: 0 0 12px }"""
 SHOW_NOTE = """([no, title, note]) => {
+    document.documentElement.classList.add('noted')
     document.body.insertAdjacentHTML('beforeend', `<section id="note"><h1></h1>${note}</section>`)
     document.querySelector('#note h1').textContent = `${no}  ${title}`
 }"""
@@ -70,7 +71,7 @@ def spoken(page, no, slide):
     """What the speaker says of the slide that is open, on a page, or two"""
     page.evaluate(SHOW_NOTE, [no, slide["title"], slide["noteHTML"]])
     data = printed(page)
-    page.evaluate("document.querySelector('#note').remove()")
+    page.evaluate("document.querySelector('#note').remove(), document.documentElement.classList.remove('noted')")
     return data
 
 
