@@ -11,7 +11,7 @@
 # make quick          of these, what needs no notebook to have run, no deck and no browser: some minutes
 # make lint           how the Python is written, and what it says of its types: some seconds
 # make parity         what the Japanese deck still owes the English one, slide by slide
-# make engines      the deck, the Lab and live code in Chromium, Firefox and WebKitGTK
+# make engines        the deck, the Lab and live code in Chromium, Firefox and WebKitGTK
 # make bench          how fast, beside diffusers and in a browser: docs/speed.md
 # make shots          a picture of every slide at every click, in .build/shots/
 # make contact-sheet  all slides on one sheet, .build/contact-sheet.png

@@ -55,12 +55,8 @@ class Keyboard:
     def press(self, keys):
         keys = [KEYS.get(key, key) for key in keys.split("+")]
         down, up = ([dict(type=way, value=key) for key in keys] for way in ("keyDown", "keyUp"))
-        steps = [
-            *down,
-            dict(type="pause", duration=100),
-            *up,
-        ]  # as long as a finger: a key that is up again is not seen
-        self.ask("PerformActions", actions=[dict(type="key", id="keyboard", actions=steps)])
+        held = dict(type="pause", duration=100)  # as long as by a finger: a key that is up again is not seen
+        self.ask("PerformActions", actions=[dict(type="key", id="keyboard", actions=[*down, held, *up])])
 
 
 class Page:

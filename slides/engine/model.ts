@@ -2,6 +2,7 @@
 
 import type { InferenceSession, Tensor as OrtTensor } from 'onnxruntime-web'
 import type { Device, Loaded, ModelInfo, Network, Tensor, Tokens } from './types'
+import { sharesMemory } from './start'
 import { readFile, readFiles, readInfo } from './store'
 import { makeTokenizer } from './tokenizer'
 
@@ -60,9 +61,6 @@ async function hasGpu() {
   const adapter = await (navigator as any).gpu?.requestAdapter().catch(() => null)
   return adapter != null && !adapter.info.isFallbackAdapter
 }
-
-/** WebKitGTK calls a page isolated that may not share memory all the same. */
-const sharesMemory = () => self.crossOriginIsolated && typeof SharedArrayBuffer === 'function'
 
 /** `only`: on this device and no other; otherwise where one call of the UNet is faster. */
 async function openOn(device: Device, info: ModelInfo, base: string, onProgress: Options['onProgress'], only: boolean): Promise<Model> {

@@ -1,4 +1,4 @@
-// How every worker of the deck begins.
+// How every worker of the deck begins, and whether it shares memory with the page.
 import begin from './begin.js?raw'
 
 /** A worker of a module, given by its address; stop() ends it. Throws where the browser has none. */
@@ -17,3 +17,6 @@ export function startWorker(address: string) {
     },
   }
 }
+
+/** WebKitGTK calls a page isolated that may not share memory all the same. */
+export const sharesMemory = () => self.crossOriginIsolated && typeof SharedArrayBuffer === 'function'

@@ -1,7 +1,7 @@
 // Python in this page: pyodide in a worker, the real pipeline.py and scheduler.py on a small torch, the deck's own engine.
 
 import type { Engine, Tensor, Tokens } from '../engine/engine'
-import { startWorker } from '../engine/start'
+import { sharesMemory, startWorker } from '../engine/start'
 import { USUAL } from '../engine/types'
 import { shared } from '../scope'
 import { say, told } from '../words'
@@ -114,8 +114,7 @@ function startPython() {
   if (typeof WebAssembly !== 'object' || typeof Worker !== 'function')
     throw new Failure('missing', say('python.no-webassembly'))
   const { worker, stop } = startWorker(workerUrl)
-  // WebKitGTK calls a page isolated that may not share memory all the same
-  const interrupts = self.crossOriginIsolated && typeof SharedArrayBuffer === 'function' ? new SharedArrayBuffer(1) : null
+  const interrupts = sharesMemory() ? new SharedArrayBuffer(1) : null
   const send = (message: ToWorker) => worker.postMessage(message)
   let hear: (message: FromWorker) => void
   let fail: (failure: Failure) => void
